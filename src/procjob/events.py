@@ -7,10 +7,19 @@ consume them. Times are `time.monotonic` seconds of the parent unless stated oth
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Source = Literal["log", "warning", "stdout", "stderr"]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The engine has taken the task; always the first event, before anything else can happen to the future."""
+
+    time: float
+    future: Future[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +49,18 @@ class Progressed:
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """One piece of output of the task: a log record, a warning, or text written to a standard stream."""
+    """One piece of output of the task: a log record, a warning, or text written to a standard stream.
+
+    ``name`` is the logger, or ``module:category`` of a warning, which also has the place it was issued at.
+    """
 
     time: float
     source: Source
     text: str
     level: int = 0
     name: str = ""
+    filename: str = ""
+    lineno: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,5 +81,5 @@ class Finished:
     usage: Usage | None = None
 
 
-Event = Started | Progressed | Logged | Finished
+Event = Accepted | Started | Progressed | Logged | Finished
 EventSink = Callable[[Event], None]

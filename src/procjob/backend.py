@@ -1,0 +1,267 @@
+"""`Backend`: a simulator plus the engine it runs on; ``run`` returns a job."""
+
+from __future__ import annotations
+
+import inspect
+import reprlib
+import threading
+import uuid
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from .engine import Engine, InlineEngine, ProcessEngine, Task
+from .errors import JobError
+from .job import Job
+from .pool.scheduler import Limits
+from .pool.session import in_worker
+
+_UNSET: Any = object()
+
+
+class Backend:
+    """Run a simulator in worker processes, each ``run`` a job.
+
+    The backend owns its workers: they start with the first run and end with `close`, at the end of a ``with`` block,
+    when the backend is garbage, and at interpreter exit (which stops what still runs). Inside a worker a backend runs
+    inline, so that pools do not multiply.
+
+    Args:
+        simulator: a callable ``simulate(run_input, **options)``. It is sent to each worker once and shared by the
+            jobs there, so it should not keep state between calls.
+        workers: number of worker processes; None takes PROCJOB_WORKERS or the cores granted; 0 runs each job in the
+            caller's process, inside ``run``.
+        engine: what executes the jobs instead; stays yours to close. Excludes ``workers`` and the worker settings.
+        name: how the backend is called; None takes the name of the simulator.
+        time_limit: seconds that a job may execute, unless its ``run`` says otherwise; None: no limit.
+        memory_limit: bytes by which a job's worker may grow, likewise.
+        retries: how often a job is run again after its worker died, likewise.
+        grace: seconds between the interrupt of a stopped job and the kill of its worker, likewise.
+        initializer: called in each worker before its first job.
+        initargs: its arguments.
+        threads_per_worker: threads of numerical libraries in each worker; None shares the cores granted.
+        environment: variables to set in the workers.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: an argument is out of range.
+        NotPicklableError: the simulator cannot be sent to a worker.
+
+    Example:
+        >>> import procjob
+        >>> def simulate(angle, *, scale=1.0):
+        ...     return angle * scale
+        >>> with procjob.Backend(simulate, workers=2) as backend:
+        ...     backend.run(0.5, scale=2.0).result()
+        1.0
+    """
+
+    def __init__(
+        self,
+        simulator: Callable[..., Any],
+        *,
+        workers: int | None = None,
+        engine: Engine | None = None,
+        name: str | None = None,
+        time_limit: float | None = None,
+        memory_limit: int | None = None,
+        retries: int = 0,
+        grace: float = 0.5,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        threads_per_worker: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        if not callable(simulator):
+            raise TypeError(f"simulator must be callable as simulate(run_input, **options), not {simulator!r}")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name must be a string, not {name!r}")
+        self.simulator = simulator
+        self.name = name or getattr(simulator, "__name__", type(simulator).__name__)
+        self._limits = _checked_limits(time_limit, memory_limit, retries, grace)
+        self._signature = _signature(simulator)
+        settings = {
+            "initializer": initializer,
+            "initargs": initargs or None,
+            "threads_per_worker": threads_per_worker,
+            "environment": environment,
+        }
+        given = {key: value for key, value in settings.items() if value is not None}
+        self._owns_engine = engine is None
+        self._engine: Engine = _make_engine(workers, given) if engine is None else _checked_engine(engine, workers, given)
+        self._shipped = self._engine.ship(simulator, label="simulator")
+        self._jobs: weakref.WeakSet[Job] = weakref.WeakSet()
+        self._jobs_lock = threading.Lock()
+        if self._owns_engine:
+            weakref.finalize(self, self._engine.close, wait=False).atexit = False
+
+    @property
+    def engine(self) -> Engine:
+        """What executes the jobs."""
+        return self._engine
+
+    @property
+    def workers(self) -> int:
+        """Number of jobs that can execute at once; 0: in the caller."""
+        return self._engine.workers
+
+    def run(
+        self,
+        run_input: Any,
+        *,
+        time_limit: float | None = _UNSET,
+        memory_limit: int | None = _UNSET,
+        retries: int = _UNSET,
+        grace: float = _UNSET,
+        tags: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        job_id: str | None = None,
+        **options: Any,
+    ) -> Job:
+        """Submit ``simulator(run_input, **options)`` and return its job.
+
+        Args:
+            run_input: what to simulate.
+            time_limit: seconds that the job may execute; None: no limit. The default is the backend's.
+            memory_limit: bytes by which the resident memory of its worker may grow; None: no limit.
+            retries: how often it is run again after its worker died.
+            grace: seconds between the interrupt of a stop and the kill of the worker.
+            tags: words to find the job by.
+            metadata: kept with the job.
+            job_id: its id; None makes a unique one.
+            **options: for the simulator.
+
+        Raises:
+            TypeError: an option that the simulator does not take, or an argument of the wrong type.
+            ValueError: a limit out of range.
+            NotPicklableError: the input cannot be sent to a worker; the message names the path to the culprit.
+            JobError: a limit that the engine cannot keep.
+            RuntimeError: the backend is closed.
+        """
+        given = self._limits
+        limits = _checked_limits(
+            given.time_limit if time_limit is _UNSET else time_limit,
+            given.memory_limit if memory_limit is _UNSET else memory_limit,
+            given.retries if retries is _UNSET else retries,
+            given.grace if grace is _UNSET else grace,
+        )
+        self._check_options(run_input, options)
+        words = _checked_tags(tags)
+        if metadata is not None and not isinstance(metadata, Mapping):
+            raise TypeError(f"metadata must be a mapping, not {metadata!r}")
+        identity = uuid.uuid4().hex if job_id is None else job_id
+        task = Task(self._shipped, (run_input,), options, limits, lambda: f"job {identity} ({brief(run_input)})")
+        job = Job(self, identity, task=task, engine=self._engine, inputs=run_input, tags=words)
+        job.metadata.update(metadata or {})
+        with self._jobs_lock:
+            self._jobs.add(job)
+        job.submit()
+        return job
+
+    def close(self, *, wait: bool = True, cancel: bool = False) -> None:
+        """End the workers once nothing is left to do; ``cancel`` stops the jobs first. May be called again.
+
+        Args:
+            wait: return when everything has ended.
+            cancel: cancel the jobs that are not final.
+        """
+        if self._owns_engine:
+            self._engine.close(wait=wait, cancel=cancel)
+        elif cancel:
+            self._cancel_jobs()
+
+    def _cancel_jobs(self) -> None:
+        with self._jobs_lock:
+            jobs = list(self._jobs)
+        for job in jobs:
+            if not job.in_final_state():
+                job.cancel()
+
+    def __enter__(self) -> Backend:
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, exc: object, traceback: object) -> None:
+        """Wait for all jobs and close; after an exception in the block, cancel them first."""
+        self.close(cancel=exc_type is not None)
+
+    def __repr__(self) -> str:
+        return f"<Backend {self.name} {self.workers} workers>"
+
+    def _check_options(self, run_input: Any, options: Mapping[str, Any]) -> None:
+        if self._signature is None:
+            return
+        try:
+            self._signature.bind(run_input, **options)
+        except TypeError as exc:
+            allowed = [
+                p.name for p in list(self._signature.parameters.values())[1:] if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
+            ]
+            raise TypeError(
+                f"{self.name} cannot be called so: {exc}. Its options: {', '.join(allowed) or 'none'}; job options: "
+                "time_limit, memory_limit, retries, grace, tags, metadata, job_id"
+            ) from None
+
+
+# ---------------------------------------------------------------- checks
+
+
+def _make_engine(workers: int | None, settings: Mapping[str, Any]) -> Engine:
+    if workers is not None and (not isinstance(workers, int) or isinstance(workers, bool)):
+        raise TypeError(f"workers must be a whole number or None, not {workers!r}")
+    if workers is not None and workers < 0:
+        raise ValueError(f"workers must be 0 (inline) or more, not {workers}")
+    if workers == 0 or in_worker():
+        return InlineEngine()
+    return ProcessEngine(workers, **settings)
+
+
+def _checked_engine(engine: Engine, workers: int | None, settings: Mapping[str, Any]) -> Engine:
+    excluded = [*(["workers"] if workers is not None else []), *settings]
+    if excluded:
+        raise TypeError(f"engine= excludes {', '.join(excluded)}: give them to the engine")
+    if not all(callable(getattr(engine, method, None)) for method in ("submit", "ship", "post", "close")):
+        raise TypeError(f"engine must have the methods of procjob.engine.Engine, not {engine!r}")
+    return engine
+
+
+def _checked_limits(time_limit: Any, memory_limit: Any, retries: Any, grace: Any) -> Limits:
+    if time_limit is not None:
+        _check_number("time_limit", time_limit, "a number of seconds > 0, or None")
+        if not time_limit > 0:
+            raise ValueError(f"time_limit must be a number of seconds > 0, or None for no limit, not {time_limit!r}")
+    _check_number("grace", grace, "a number of seconds >= 0")
+    if not grace >= 0:
+        raise ValueError(f"grace must be a number of seconds >= 0, not {grace!r}")
+    for name, value, lowest in (("memory_limit", memory_limit, 1), ("retries", retries, 0)):
+        if value is None and name == "memory_limit":
+            continue
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name} must be a whole number{' of bytes, or None' if lowest else ''}, not {value!r}")
+        if value < lowest:
+            raise ValueError(f"{name} must be at least {lowest}, not {value}")
+    return Limits(time_limit, memory_limit, retries, grace)
+
+
+def _check_number(name: str, value: Any, expected: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be {expected}, not {value!r}")
+
+
+def _checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    words = () if isinstance(tags, str) else tuple(tags)
+    if isinstance(tags, str) or not all(isinstance(word, str) for word in words):
+        raise TypeError(f"tags must be a list of strings, not {tags!r}")
+    return words
+
+
+def _signature(simulator: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(simulator)
+    except (TypeError, ValueError):  # some builtins have none: their own error must do
+        return None
+
+
+def brief(value: object) -> str:
+    """Return a short text for an input: its repr if it is plain data, else its type."""
+    plain = isinstance(value, (str, bytes, int, float, complex, bool, type(None), list, tuple, dict, set))
+    return reprlib.repr(value) if plain else f"a {type(value).__qualname__}"

@@ -1,0 +1,448 @@
+"""Engines execute tasks. `Engine` is the one seam between jobs and whatever runs them.
+
+    Job.submit ──> Engine.submit(task, sink) ──> Future       and, to the sink:
+                   Accepted, Started, Progressed | Logged ..., Finished     (then the future is final)
+
+The sink is called by the engine's threads and must not block; callbacks of the user go through `Engine.post`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, Future
+from concurrent.futures import wait as wait_for_futures
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from socket import gethostname
+from typing import Any, Protocol
+
+from .errors import JobError, WorkerDiedError
+from .events import Accepted, Event, EventSink, Finished, Started, Usage
+from .pool import session
+from .pool.constants import Constant, referenced
+from .pool.dispatcher import Dispatcher
+from .pool.environment import default_workers
+from .pool.executor import NO_LIMITS, Pool, at_least_one
+from .pool.futures import TaskFuture
+from .pool.pickling import dumps, dumps_call, loads, pack_exception, unpack_exception
+from .pool.scheduler import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One call to execute.
+
+    Attributes:
+        fn: the callable, or what `Engine.ship` returned for it.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+        limits: what it may use.
+        describe: names the task in error messages and logs; called only when needed.
+    """
+
+    fn: Any
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    limits: Limits = NO_LIMITS
+    describe: Callable[[], str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can honestly do.
+
+    Attributes:
+        can_interrupt: a running task can be stopped.
+        can_kill: a running task can be stopped even if it never returns to the interpreter.
+        truthful_running: a future is running only when its task is.
+        live_events: events arrive while the task runs, not only when it ends.
+        captures_output: what a task prints and warns about is in its job's logs.
+        survives_crash: a task that ends its process costs only itself.
+    """
+
+    can_interrupt: bool
+    can_kill: bool
+    truthful_running: bool
+    live_events: bool
+    captures_output: bool
+    survives_crash: bool
+
+
+class Engine(Protocol):
+    """What a job needs of whatever executes it."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this engine can do."""
+
+    @property
+    def workers(self) -> int:
+        """Number of tasks that can execute at once; 0: in the caller."""
+
+    def submit(self, task: Task, sink: EventSink) -> Future[Any]:
+        """Take a task: pickle it here and now, then queue it.
+
+        Raises:
+            NotPicklableError: the call cannot be pickled.
+            JobError: a limit is set that this engine cannot keep.
+            RuntimeError: the engine is closed.
+        """
+
+    def ship(self, value: object, *, label: str) -> Any:
+        """Return what stands for ``value`` in tasks so that it travels to each worker at most once."""
+
+    def queue_position(self, future: Future[Any]) -> int | None:
+        """Return how many tasks are queued before this one; None if it is not queued or nobody knows."""
+
+    def post(self, fn: Callable[..., object], *args: Any) -> None:
+        """Run a callback of the user in the engine's dispatcher thread."""
+
+    def close(self, *, wait: bool = True, cancel: bool = False) -> None:
+        """Accept nothing more. ``cancel``: stop what is queued or runs. ``wait``: return when nothing is left."""
+
+
+# ---------------------------------------------------------------- worker processes
+
+
+class ProcessEngine:
+    """Tasks run in killable worker processes; they start with the first task.
+
+    Args:
+        workers: number of processes; None takes PROCJOB_WORKERS or the cores granted.
+        initializer: called in each worker before its first task.
+        initargs: its arguments.
+        threads_per_worker: threads of numerical libraries in each worker; None shares the cores granted.
+        environment: variables to set in the workers.
+    """
+
+    capabilities = Capabilities(
+        can_interrupt=True,
+        can_kill=True,
+        truthful_running=True,
+        live_events=True,
+        captures_output=True,
+        survives_crash=True,
+    )
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        threads_per_worker: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.workers = default_workers() if workers is None else at_least_one("workers", workers)
+        if initializer is not None and not callable(initializer):
+            raise TypeError(f"initializer must be callable, not {initializer!r}")
+        if threads_per_worker is not None:
+            at_least_one("threads_per_worker", threads_per_worker)
+        self._pool = Pool(
+            self.workers,
+            initializer=b"" if initializer is None else dumps_call(initializer, tuple(initargs), {}),
+            threads_per_worker=threads_per_worker,
+            environment=environment,
+            finish_at_exit=False,
+        )
+
+    def submit(self, task: Task, sink: EventSink) -> Future[Any]:
+        """See `Engine.submit`."""
+        self._pool.check_open()
+        with referenced() as constants:
+            pickled = dumps_call(task.fn, task.args, dict(task.kwargs))
+        return self._pool.submit(pickled, constants, task.limits, sink, task.describe)
+
+    def ship(self, value: object, *, label: str) -> Constant:
+        """See `Engine.ship`."""
+        return Constant(value, label=label)
+
+    def queue_position(self, future: Future[Any]) -> int | None:
+        """See `Engine.queue_position`."""
+        return self._pool.queue_position(future)
+
+    def worker_pids(self) -> list[int]:
+        """Return the pids of the worker processes that live now."""
+        return self._pool.worker_pids()
+
+    def post(self, fn: Callable[..., object], *args: Any) -> None:
+        """See `Engine.post`."""
+        self._pool.post(fn, *args)
+
+    def close(self, *, wait: bool = True, cancel: bool = False) -> None:
+        """See `Engine.close`."""
+        self._pool.close(cancel_queued=cancel, stop_running=cancel)
+        if wait:
+            self._pool.join()
+
+
+# ---------------------------------------------------------------- the caller's own process
+
+
+class _ThreadedPost:
+    """A dispatcher that is started at its first use and ends with its engine."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._dispatcher: Dispatcher | None = None
+
+    def post(self, fn: Callable[..., object], *args: Any) -> None:
+        with self._lock:
+            if self._dispatcher is None:
+                self._dispatcher = Dispatcher("procjob-callbacks")
+            self._dispatcher.post(fn, *args)
+
+    def close(self, *, wait: bool) -> None:
+        with self._lock:
+            dispatcher = self._dispatcher
+        if dispatcher is not None:
+            dispatcher.close()
+            if wait:
+                dispatcher.join()
+
+
+class InlineEngine:
+    """Each task runs in the caller's thread, inside `submit`: for debuggers, coverage and pools within workers.
+
+    Arguments are copied by pickling, as for a worker. A task cannot be interrupted; `stop_requested` tells it of a
+    cancel from another thread, and a job so cancelled ends CANCELLED when the task returns.
+    """
+
+    capabilities = Capabilities(
+        can_interrupt=False,
+        can_kill=False,
+        truthful_running=True,
+        live_events=True,
+        captures_output=False,
+        survives_crash=False,
+    )
+    workers = 0
+
+    def __init__(self) -> None:
+        self._callbacks = _ThreadedPost()
+        weakref.finalize(self, self._callbacks.close, wait=False)
+        self._closed = False
+
+    def submit(self, task: Task, sink: EventSink) -> Future[Any]:
+        """See `Engine.submit`; the future is final when it is returned."""
+        _check_open(self._closed)
+        _refuse_limits(task.limits, "the inline engine (workers=0)", retries_too=False)
+        _, args, kwargs = loads(dumps_call(None, task.args, dict(task.kwargs)), what="the call")
+        execution = session.Session(sink)
+        future: TaskFuture[Any] = TaskFuture(lambda: _request_stop(execution), self._callbacks.post)
+        future.claim()
+        sink(Accepted(time.monotonic(), future))
+        sink(Started(time.monotonic(), 0, os.getpid(), gethostname()))
+        future.mark_running()
+        began, cpu_began = time.perf_counter(), time.process_time()
+        result, exception, interrupted = None, None, False
+        try:
+            with capture(execution):
+                result = task.fn(*args, **kwargs)
+        except KeyboardInterrupt:  # a Ctrl-C is the caller's, not the task's outcome
+            interrupted = True
+            raise
+        except BaseException as exc:  # the task's own end, as in a worker
+            exception = exc
+        finally:
+            usage = Usage(time.perf_counter() - began, time.process_time() - cpu_began)
+            sink(Finished(time.monotonic(), 1, usage))
+            future.settle(result, exception, cancelled=interrupted)
+        return future
+
+    def ship(self, value: object, *, label: str) -> Any:
+        """Return ``value``: nothing travels."""
+        return value
+
+    def queue_position(self, future: Future[Any]) -> int | None:
+        """Return None: nothing is ever queued."""
+        return None
+
+    def post(self, fn: Callable[..., object], *args: Any) -> None:
+        """See `Engine.post`."""
+        self._callbacks.post(fn, *args)
+
+    def close(self, *, wait: bool = True, cancel: bool = False) -> None:
+        """See `Engine.close`."""
+        self._closed = True
+        self._callbacks.close(wait=wait)
+
+
+# ---------------------------------------------------------------- somebody else's executor
+
+
+class ExecutorEngine:
+    """Tasks run on any `concurrent.futures.Executor`, which stays its owner's to shut down.
+
+    What it cannot do, because the executor cannot: stop a running task, keep limits, say truthfully what runs (many
+    call a task running as soon as it is in a queue), deliver events before the task ends, or survive a dead worker.
+
+    Args:
+        executor: where to submit.
+        workers: number of tasks it executes at once; None asks its ``_max_workers``, else takes the cores granted.
+    """
+
+    capabilities = Capabilities(
+        can_interrupt=False,
+        can_kill=False,
+        truthful_running=False,
+        live_events=False,
+        captures_output=False,
+        survives_crash=False,
+    )
+
+    def __init__(self, executor: Executor, *, workers: int | None = None) -> None:
+        if not isinstance(executor, Executor):
+            raise TypeError(f"executor must be a concurrent.futures.Executor, not {executor!r}")
+        self._executor = executor
+        known = getattr(executor, "_max_workers", None) or default_workers()
+        self.workers = at_least_one("workers", known if workers is None else workers)
+        self._callbacks = _ThreadedPost()
+        weakref.finalize(self, self._callbacks.close, wait=False)
+        self._closed = False
+        self._pending: set[Future[Any]] = set()
+
+    def submit(self, task: Task, sink: EventSink) -> Future[Any]:
+        """See `Engine.submit`."""
+        _check_open(self._closed)
+        _refuse_limits(task.limits, "an executor engine", retries_too=True)
+        pickled = dumps_call(task.fn, task.args, dict(task.kwargs))
+        inner = self._executor.submit(_execute, pickled)
+        future = _ExecutorFuture(inner, self._callbacks.post)
+        sink(Accepted(time.monotonic(), future))
+        self._pending.add(future)
+        inner.add_done_callback(lambda _: self._finish(future, sink, task.describe))
+        return future
+
+    def _finish(self, future: _ExecutorFuture, sink: EventSink, describe: Callable[[], str] | None) -> None:
+        result, exception, cancelled, usage = None, None, future.inner.cancelled(), None
+        if not cancelled:
+            name = describe() if describe is not None else "the task"
+            try:
+                remote: _Remote = future.inner.result()
+            except Exception as exc:  # of the executor itself: the task's own exception is inside the result
+                exception = WorkerDiedError(f"the executor lost {name}: {type(exc).__name__}: {exc}")
+                exception.__cause__ = exc
+            else:
+                for event in remote.events:
+                    sink(event)
+                usage = remote.usage
+                result, exception = remote.unpack(name)
+        sink(Finished(time.monotonic(), int(usage is not None), usage))
+        future.settle(result, exception, cancelled=cancelled)
+        self._pending.discard(future)
+
+    def ship(self, value: object, *, label: str) -> Any:
+        """Check that ``value`` can be pickled and return it: it travels with each task."""
+        dumps(value, label=label)
+        return value
+
+    def queue_position(self, future: Future[Any]) -> int | None:
+        """Return None: an executor does not tell."""
+        return None
+
+    def post(self, fn: Callable[..., object], *args: Any) -> None:
+        """See `Engine.post`."""
+        self._callbacks.post(fn, *args)
+
+    def close(self, *, wait: bool = True, cancel: bool = False) -> None:
+        """See `Engine.close`; the executor itself is left open."""
+        self._closed = True
+        for future in list(self._pending) if cancel else ():
+            future.cancel()
+        if wait:
+            wait_for_futures(list(self._pending))
+        self._callbacks.close(wait=wait)
+
+
+class _ExecutorFuture(TaskFuture[Any]):
+    """Follows a future of somebody else's executor."""
+
+    def __init__(self, inner: Future[Any], post: Callable[..., None]) -> None:
+        super().__init__(lambda: None, post)
+        self.inner = inner
+
+    def running(self) -> bool:
+        """Whether the executor calls it running."""
+        return not self.done() and self.inner.running()
+
+    def cancel(self) -> bool:
+        """Cancel it if the executor has not begun it."""
+        return self.inner.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class _Remote:
+    """What an execution on somebody else's executor brings back, in plain bytes so that nothing there can trip."""
+
+    returned: bool
+    value: bytes
+    events: list[Event]
+    usage: Usage
+
+    def unpack(self, name: str) -> tuple[Any, BaseException | None]:
+        """Return the result or the exception."""
+        if self.returned:
+            try:
+                return loads(self.value, what=f"the result of {name}"), None
+            except Exception as exc:  # noqa: BLE001  (that job's own error)
+                return None, exc
+        exception = unpack_exception(self.value)
+        exception.add_note(f"procjob: raised by {name}")
+        return None, exception
+
+
+def _execute(pickled: bytes) -> _Remote:
+    """Run a call wherever the executor has brought it."""
+    events: list[Event] = [Started(time.monotonic(), 0, os.getpid(), gethostname())]
+    execution = session.Session(events.append)
+    began, cpu_began = time.perf_counter(), time.thread_time()
+    try:
+        with capture(execution):
+            fn, args, kwargs = loads(pickled, what="the call")
+            returned, value = True, dumps(fn(*args, **kwargs), label="result")
+    except BaseException as exc:  # the task's own end is its outcome
+        returned, value = False, pack_exception(exc)
+    execution.flush()
+    return _Remote(returned, value, events, Usage(time.perf_counter() - began, time.thread_time() - cpu_began))
+
+
+# ---------------------------------------------------------------- shared pieces
+
+
+@contextmanager
+def capture(execution: session.Session) -> Iterator[None]:
+    """Bind a session to this context and send it the log records made inside."""
+    handler = session.CaptureHandler()
+    handler.addFilter(lambda _: session.current() is execution)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        with session.bind_context(execution):
+            yield
+    finally:
+        root.removeHandler(handler)
+        execution.flush()
+
+
+def _request_stop(execution: session.Session) -> None:
+    execution.stop_requested = True
+
+
+def _check_open(closed: bool) -> None:
+    if closed:
+        raise RuntimeError("the engine is closed; make a new one")
+
+
+def _refuse_limits(limits: Limits, engine: str, *, retries_too: bool) -> None:
+    asked = {"time_limit": limits.time_limit, "memory_limit": limits.memory_limit}
+    if retries_too:
+        asked["retries"] = limits.retries or None
+    for name, value in asked.items():
+        if value is not None:
+            raise JobError(f"{engine} cannot keep {name}={value!r}; drop it, or use worker processes (workers=1 or more)")

@@ -1,0 +1,495 @@
+"""`JobV1`, the contract every job keeps, and `Job`, a task on an engine behind that contract.
+
+The job keeps no state that its future already has: `Job.status` maps the future, so the two can never disagree. Events
+of the engine bring the rest (times, progress, logs). Callbacks run in the engine's dispatcher thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future
+from concurrent.futures import wait as wait_for_futures
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from .errors import JobCancelledError, JobError, JobTimeoutError
+from .events import Accepted, Event, Finished, Logged, Progressed, Started
+from .status import JOB_FINAL_STATES, JobStatus
+
+if TYPE_CHECKING:
+    from .engine import Engine, Task
+
+#: Pieces of output that a job keeps; older ones are dropped.
+LOGS_KEPT = 10_000
+
+
+class JobV1(ABC):
+    """The job interface of Qiskit's ``qiskit.providers.JobV1``, without Qiskit.
+
+    Args:
+        backend: what the job runs on, or None.
+        job_id: unique among the jobs of the backend.
+        **metadata: kept in ``metadata``.
+    """
+
+    version = 1
+
+    def __init__(self, backend: Any, job_id: str, **metadata: Any) -> None:
+        if not isinstance(job_id, str) or not job_id:
+            raise TypeError(f"job_id must be a non-empty string, not {job_id!r}")
+        self._backend = backend
+        self._job_id = job_id
+        self.metadata = metadata
+
+    def job_id(self) -> str:
+        """Return the unique id."""
+        return self._job_id
+
+    def backend(self) -> Any:
+        """Return the backend.
+
+        Raises:
+            JobError: the job was made without one.
+        """
+        if self._backend is None:
+            raise JobError(f"job {self._job_id} has no backend: it was made with backend=None")
+        return self._backend
+
+    def done(self) -> bool:
+        """Return whether the job has a result: its status is DONE."""
+        return self.status() is JobStatus.DONE
+
+    def running(self) -> bool:
+        """Return whether a worker executes the job."""
+        return self.status() is JobStatus.RUNNING
+
+    def cancelled(self) -> bool:
+        """Return whether the job was cancelled and nothing of it executes any more."""
+        return self.status() is JobStatus.CANCELLED
+
+    def in_final_state(self) -> bool:
+        """Return whether the job is DONE, CANCELLED or ERROR."""
+        return self.status() in JOB_FINAL_STATES
+
+    @abstractmethod
+    def submit(self) -> None:
+        """Hand the job over for execution."""
+
+    @abstractmethod
+    def result(self) -> Any:
+        """Wait for the result and return it."""
+
+    @abstractmethod
+    def cancel(self) -> bool:
+        """Stop the job. True: it will end CANCELLED; False: it is final already."""
+
+    @abstractmethod
+    def status(self) -> JobStatus:
+        """Return the status; never blocks, never raises."""
+
+    @abstractmethod
+    def wait_for_final_state(
+        self,
+        timeout: float | None = None,
+        wait: float | None = 5,
+        callback: Callable[[str, JobStatus, Any], object] | None = None,
+    ) -> None:
+        """Block until the job is final."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobMetrics:
+    """What a job has cost so far. Seconds, bytes, and Unix times; None: not known yet.
+
+    Attributes:
+        timestamps: Unix time at which each status was entered.
+        queue_seconds: from QUEUED to RUNNING, or until now or the end if it never ran.
+        run_seconds: that the last execution took in its worker; while it runs, since it began.
+        attempts: executions begun.
+        worker_pid: process of the last execution.
+        host: machine of the last execution.
+        cpu_seconds: CPU time of the task's process during the last execution, all threads.
+        peak_rss: highest resident memory of that process by the end of the task, earlier tasks included.
+    """
+
+    timestamps: Mapping[JobStatus, float]
+    queue_seconds: float | None = None
+    run_seconds: float | None = None
+    attempts: int = 0
+    worker_pid: int | None = None
+    host: str | None = None
+    cpu_seconds: float | None = None
+    peak_rss: int | None = None
+
+
+class Job(JobV1):
+    """One ``run`` call. Made by `procjob.Backend.run`; all its methods may be called from any thread.
+
+    Args:
+        backend: what it runs on, or None.
+        job_id: unique id.
+        task: the call.
+        engine: what executes it.
+        inputs: what the user passed to ``run``; kept for `inputs`.
+        tags: words to find it by.
+        **metadata: kept in ``metadata``.
+    """
+
+    def __init__(
+        self,
+        backend: Any,
+        job_id: str,
+        *,
+        task: Task,
+        engine: Engine,
+        inputs: Any = None,
+        tags: Iterable[str] = (),
+        **metadata: Any,
+    ) -> None:
+        super().__init__(backend, job_id, **metadata)
+        self.tags = tuple(tags)
+        self._task: Task | None = task
+        self._engine = engine
+        self._inputs = inputs
+        self._lock = threading.Lock()
+        self._phase = JobStatus.INITIALIZING
+        self._future: Future[Any] | None = None
+        self._clock = time.time() - time.monotonic()
+        self._entered = {JobStatus.INITIALIZING: time.monotonic()}
+        self._started: Started | None = None
+        self._finished: Finished | None = None
+        self._progress: Progressed | None = None
+        self._logs: deque[Logged] = deque(maxlen=LOGS_KEPT)
+        self._on_status: list[Callable[[JobStatus], object]] = []
+        self._on_progress: list[Callable[[Progressed], object]] = []
+        self._change: Future[None] | None = None
+
+    # ------------------------------------------------------------ JobV1
+
+    def submit(self) -> None:
+        """Validate and pickle the call here, then queue it. `procjob.Backend.run` has already done so.
+
+        Raises:
+            JobError: it was submitted before, or its engine cannot keep one of its limits.
+            NotPicklableError: its input cannot be pickled; the job stays INITIALIZING.
+        """
+        with self._lock:
+            if self._phase is not JobStatus.INITIALIZING or self._task is None:
+                raise JobError(f"job {self._job_id} was submitted before; make another with backend.run")
+            task, self._phase = self._task, JobStatus.VALIDATING
+            self._entered[JobStatus.VALIDATING] = time.monotonic()
+        try:
+            self._engine.submit(task, self._on_event)
+        finally:
+            with self._lock:
+                if self._future is None:
+                    self._phase = JobStatus.INITIALIZING
+                else:
+                    self._task = None
+
+    def status(self) -> JobStatus:
+        """Return the status; never blocks, never raises."""
+        future = self._future
+        if future is None:
+            return self._phase
+        # In this order a state that changes between the two looks is reported as it was at one of them, never older
+        # than what anybody has been told before.
+        running = future.running()
+        if future.done():
+            return _final_status(future)
+        return JobStatus.RUNNING if running else JobStatus.QUEUED
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the result and return it.
+
+        Args:
+            timeout: seconds to wait at most; None waits for ever. The job itself is not touched by it.
+
+        Raises:
+            JobTimeoutError: the wait ran out; the job goes on.
+            JobCancelledError: the job was cancelled.
+            JobError: the job was not submitted.
+            Exception: the job's own exception, of its original type, with the traceback of the worker as its cause.
+        """
+        future = self.future
+        check_seconds("timeout", timeout)
+        try:
+            exception = future.exception(timeout)
+        except TimeoutError:
+            raise JobTimeoutError(
+                f"job {self._job_id} is {self.status().name} after waiting for {timeout:g} s; wait again or cancel it"
+            ) from None
+        except CancelledError:
+            raise JobCancelledError(f"job {self._job_id} was cancelled and has no result") from None
+        if exception is not None:
+            try:
+                raise exception
+            finally:
+                del exception, future  # they would hold this frame, and the job, through the traceback
+        return future.result()
+
+    def cancel(self) -> bool:
+        """Stop the job; does not block.
+
+        Returns:
+            True: it will end CANCELLED, at once if no worker has begun it, else when the worker has let go.
+            False: it is final already, or it runs on an engine that cannot stop it.
+
+        Raises:
+            JobError: the job was not submitted.
+        """
+        future = self.future
+        return not future.done() and future.cancel()
+
+    def wait_for_final_state(
+        self,
+        timeout: float | None = None,
+        wait: float | None = 5,
+        callback: Callable[[str, JobStatus, Job], object] | None = None,
+    ) -> None:
+        """Block until the job is final; returns as soon as it is.
+
+        Args:
+            timeout: seconds to wait at most; None waits for ever.
+            wait: seconds between two calls of ``callback``; None calls it at each change of status.
+            callback: called as ``callback(job_id, status, job)`` at once and then again and again while the job is
+                not final; what it raises propagates.
+
+        Raises:
+            JobTimeoutError: the job was not final after ``timeout`` seconds.
+            JobError: the job was not submitted.
+        """
+        self.future  # noqa: B018  (raises if there is nothing to wait for)
+        check_seconds("timeout", timeout)
+        check_seconds("wait", wait)
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback must be callable, not {callback!r}")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        call_at, told = time.monotonic(), None
+        while True:
+            change = self._next_change() if callback is not None and wait is None else None
+            status = self.status()
+            if status in JOB_FINAL_STATES:
+                return
+            now = time.monotonic()
+            if deadline is not None and now >= deadline:
+                raise JobTimeoutError(
+                    f"job {self._job_id} is {status.name} after waiting for {timeout:g} s; wait again or cancel it"
+                )
+            due = status is not told if wait is None else now >= call_at
+            if callback is not None and due:
+                callback(self._job_id, status, self)
+                told = status
+                call_at = time.monotonic() + (wait or 0.0)
+                continue
+            moments = [t for t in (deadline, call_at if callback is not None and wait is not None else None) if t]
+            self._block(change, min(moments) - now if moments else None)
+
+    # ------------------------------------------------------------ more than JobV1
+
+    @property
+    def future(self) -> Future[Any]:
+        """The `concurrent.futures.Future` that this job wraps.
+
+        Raises:
+            JobError: the job was not submitted.
+        """
+        if self._future is None:
+            raise JobError(f"job {self._job_id} is {self._phase.name}: call submit() first")
+        return self._future
+
+    def errored(self) -> bool:
+        """Return whether the status is ERROR."""
+        return self.status() is JobStatus.ERROR
+
+    def error_message(self) -> str | None:
+        """Return type and text of the exception of an ERROR job; None for any other."""
+        if not self.errored():
+            return None
+        exception = self.future.exception()
+        return f"{type(exception).__name__}: {exception}"
+
+    def queue_position(self) -> int | None:
+        """Return how many tasks are queued before this job, 0 if it is the next; None if it is not queued."""
+        return None if self._future is None else self._engine.queue_position(self._future)
+
+    def progress(self) -> Progressed | None:
+        """Return the last progress that the task reported; None if it has not."""
+        return self._progress
+
+    def logs(self) -> tuple[Logged, ...]:
+        """Return what the task has logged, warned about and printed so far (the last 10,000 pieces)."""
+        return tuple(self._logs)
+
+    def metrics(self) -> JobMetrics:
+        """Return times and costs so far."""
+        status, started, finished = self.status(), self._started, self._finished
+        if status in JOB_FINAL_STATES:
+            self._entered.setdefault(status, time.monotonic() if finished is None else finished.time)
+        entered = dict(self._entered)
+        usage = finished.usage if finished is not None else None
+        now = finished.time if finished is not None else time.monotonic()
+        queued, ran = entered.get(JobStatus.QUEUED), entered.get(JobStatus.RUNNING)
+        return JobMetrics(
+            timestamps=MappingProxyType({status: t + self._clock for status, t in entered.items()}),
+            queue_seconds=None if queued is None else (now if ran is None else ran) - queued,
+            run_seconds=usage.run_seconds if usage else None if started is None else now - started.time,
+            attempts=finished.attempts if finished is not None else 0 if started is None else started.attempt + 1,
+            worker_pid=None if started is None else started.worker_pid,
+            host=None if started is None else started.host,
+            cpu_seconds=usage.cpu_seconds if usage else None,
+            peak_rss=usage.peak_rss if usage else None,
+        )
+
+    def inputs(self) -> Any:
+        """Return what was passed to ``run``."""
+        return self._inputs
+
+    def circuits(self) -> Any:
+        """Return what was passed to ``run``: the circuits, for a backend that runs circuits."""
+        return self._inputs
+
+    @property
+    def creation_date(self) -> datetime:
+        """When the job was made, in UTC."""
+        return datetime.fromtimestamp(self._entered[JobStatus.INITIALIZING] + self._clock, UTC)
+
+    def add_done_callback(self, fn: Callable[[Job], object]) -> None:
+        """Call ``fn(job)`` in the dispatcher thread once the job is final, or soon if it already is."""
+        _check_callable("fn", fn)
+        self.future.add_done_callback(lambda _: self._engine.post(fn, self))
+
+    def on_status(self, fn: Callable[[JobStatus], object]) -> None:
+        """Call ``fn(status)`` in the dispatcher thread at each change of status from now on."""
+        _check_callable("fn", fn)
+        with self._lock:
+            self._on_status.append(fn)
+        if self._future is not None:
+            self._call_at_end(fn)
+
+    def on_progress(self, fn: Callable[[Progressed], object]) -> None:
+        """Call ``fn(progress)`` in the dispatcher thread at each report of progress from now on."""
+        _check_callable("fn", fn)
+        with self._lock:
+            self._on_progress.append(fn)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait for the result without blocking the event loop; cancelling the waiting task cancels the job."""
+        return self._wait_async().__await__()
+
+    def __repr__(self) -> str:
+        """One true line."""
+        parts = [self._job_id[:8], self.status().name]
+        if self._progress is not None and self.running():
+            parts.append(f"{self._progress.fraction:.0%}")
+        seconds = self.metrics().run_seconds
+        if seconds is not None:
+            parts.append(f"{seconds:.1f} s")
+        if self._backend is not None:
+            parts.append(str(getattr(self._backend, "name", self._backend)))
+        return f"<{type(self).__name__} {' '.join(parts)}>"
+
+    def _repr_html_(self) -> str:
+        metrics = self.metrics()
+        rows = {
+            "job": self._job_id,
+            "status": self.status().name,
+            "backend": getattr(self._backend, "name", self._backend),
+            "ran for": "" if metrics.run_seconds is None else f"{metrics.run_seconds:.3g} s",
+            "error": self.error_message() or "",
+        }
+        cells = "".join(f"<tr><th>{k}</th><td>{html.escape(str(v))}</td></tr>" for k, v in rows.items() if v)
+        return f"<table>{cells}</table>"
+
+    # ------------------------------------------------------------ pieces
+
+    def _on_event(self, event: Event) -> None:
+        """The engine's sink: note what happened, pass it on, never block."""
+        match event:
+            case Progressed():
+                self._progress = event
+                for fn in list(self._on_progress):
+                    self._engine.post(fn, event)
+            case Logged():
+                self._logs.append(event)
+            case Accepted(now, future):
+                self._entered[JobStatus.QUEUED] = now
+                self._future = future
+                for fn in list(self._on_status):
+                    self._engine.post(fn, JobStatus.QUEUED)
+                    self._call_at_end(fn)
+            case Started(now):
+                self._started = event
+                if JobStatus.RUNNING not in self._entered:  # a further attempt is no change of status
+                    self._entered[JobStatus.RUNNING] = now
+                    self._announce_running()
+            case Finished(now):
+                self._finished = event
+
+    def _announce_running(self) -> None:
+        for fn in list(self._on_status):
+            self._engine.post(fn, JobStatus.RUNNING)
+        with self._lock:
+            change, self._change = self._change, None
+        if change is not None:
+            change.set_result(None)
+
+    def _next_change(self) -> Future[None]:
+        with self._lock:
+            if self._change is None:
+                self._change = Future()
+            return self._change
+
+    def _call_at_end(self, fn: Callable[[JobStatus], object]) -> None:
+        self.future.add_done_callback(lambda future: self._engine.post(fn, _final_status(future)))
+
+    def _block(self, change: Future[None] | None, seconds: float | None) -> None:
+        """Wait for the end, for a change of status, or for a time to pass."""
+        futures: list[Future[Any]] = [self.future] if change is None else [self.future, change]
+        wait_for_futures(futures, timeout=seconds, return_when=FIRST_COMPLETED)
+
+    async def _wait_async(self) -> Any:
+        try:
+            await asyncio.wrap_future(self.future)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+        except Exception:  # noqa: BLE001, S110  (raised again below, as `result` does)
+            pass
+        return self.result()
+
+
+def _final_status(future: Future[Any]) -> JobStatus:
+    """Map a future that is done."""
+    if future.cancelled():
+        return JobStatus.CANCELLED
+    return JobStatus.DONE if future.exception() is None else JobStatus.ERROR
+
+
+def check_seconds(name: str, value: float | None) -> None:
+    """Raise unless ``value`` is None or a number of seconds, 0 or more.
+
+    Raises:
+        TypeError: it is not a number.
+        ValueError: it is negative or not a number of seconds.
+    """
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds or None, not {value!r}")
+    if not value >= 0:
+        raise ValueError(f"{name} must be 0 or more seconds, or None for no limit, not {value!r}")
+
+
+def _check_callable(name: str, value: object) -> None:
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, not {value!r}")

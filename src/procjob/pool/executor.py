@@ -1,0 +1,802 @@
+"""The pool: one thread that turns the scheduler's actions into pipes and signals, and its concurrent.futures face.
+
+    caller ── inbox + wake pipe ──> pool thread ──> Scheduler ──> pipes, signals ──> workers
+       ^                                │  ^                                           │
+       └──── TaskFuture <── settles ────┘  └────── messages, output, exit descriptors ─┘
+                                        └──> Dispatcher thread: the user's callbacks, relayed output
+
+Invariants:
+- Only the pool thread touches the scheduler, the workers and the selector. It never runs a callback of the user and
+  never blocks but in `select`, until the next thing that can happen or the next deadline.
+- Callers only append to the inbox (atomic) and then wake the thread, so a KeyboardInterrupt or a finalizer between any
+  two of their bytecodes leaves nothing half-changed.
+- After the gate is shut (`_over`) nothing enters the inbox, and what was in it has been settled.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import logging
+import os
+import selectors
+import signal
+import sys
+import threading
+import time
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from socket import gethostname
+from typing import Any, ParamSpec, TypeVar
+
+from ..errors import (
+    MemoryLimitExceeded,
+    NotPicklableError,
+    ProcjobError,
+    RemoteError,
+    TimeLimitExceeded,
+    WorkerDiedError,
+)
+from ..events import Accepted, Event, EventSink, Finished, Logged, Started, Usage
+from . import wire
+from .constants import Constant, referenced
+from .dispatcher import Dispatcher, run_logged
+from .environment import default_workers, worker_environment
+from .futures import TaskFuture
+from .pickling import dumps_call, loads, unpack_exception
+from .process import OutputPipe, WorkerProcess, block_interrupts
+from .relay import captured_level, relay
+from .scheduler import (
+    Action,
+    Assign,
+    Completed,
+    Died,
+    Interrupt,
+    Kill,
+    Limits,
+    Measure,
+    Refused,
+    Retire,
+    Scheduler,
+    Settle,
+    StartWorker,
+    Stopped,
+    StopReason,
+    TaskSpec,
+    Verdict,
+)
+from .session import in_worker
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+logger = logging.getLogger("procjob")
+
+#: Seconds that closing at interpreter exit waits for callbacks that have been posted but not run.
+EXIT_PATIENCE = 10.0
+#: Bytes of a worker's output that may wait for the dispatcher before its pipe is no longer read.
+OUTPUT_BACKLOG = 1 << 20
+
+
+NO_LIMITS = Limits()
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    """A task as the pool thread knows it, until it is settled."""
+
+    spec: TaskSpec
+    pickled: bytes
+    constants: tuple[Constant, ...]
+    future: TaskFuture[Any]
+    sink: EventSink | None
+    describe: Callable[[], str] | None
+
+
+@dataclass(slots=True, eq=False)
+class _Live:
+    """A worker as the pool thread knows it."""
+
+    process: WorkerProcess
+    call: _Call | None = None
+    writing: bool = False
+    unrelayed: int = 0
+    start_failure: BaseException | None = None
+
+
+class Pool:
+    """The process pool behind `ProcessPoolExecutor` and the process engine.
+
+    Args:
+        workers: most processes that execute at the same time.
+        initializer: pickled call that each worker runs first; empty for none.
+        threads_per_worker: for the numerical libraries in the workers; None shares the cores granted.
+        environment: further variables for the workers.
+        finish_at_exit: at interpreter exit, finish what was submitted (as concurrent.futures does) or stop it.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        *,
+        initializer: bytes = b"",
+        threads_per_worker: int | None = None,
+        environment: Mapping[str, str] | None = None,
+        finish_at_exit: bool = True,
+    ) -> None:
+        self.workers = workers
+        self.finish_at_exit = finish_at_exit
+        self._initializer = initializer
+        self._environment = {**worker_environment(workers, threads_per_worker), **(environment or {})}
+        self._log_level = captured_level()
+        self._host = gethostname()
+        self._ids = itertools.count(1)
+        self._gate = threading.RLock()  # re-entered by a finalizer that runs while its thread holds it
+        self._shut = self._over = False
+        self._ended = threading.Event()
+        self._inbox: deque[Callable[[float], list[Action]]] = deque()
+        self._asleep = False
+        self._scheduler = Scheduler(workers)
+        self._calls: dict[int, _Call] = {}
+        self._live: dict[int, _Live] = {}
+        self._owner_pid: int | None = None  # of the process that started the threads, at the first submit
+
+    def _start_threads(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._selector.register(self._wake_read, selectors.EVENT_READ, self._on_wake)
+        self._dispatcher = Dispatcher("procjob-callbacks")
+        self._thread = threading.Thread(target=self._run, name="procjob-pool", daemon=True)
+        try:
+            self._thread.start()
+        except BaseException:  # no thread to be had: leave nothing behind, the next submit may try again
+            self._dispatcher.close()
+            self._close_descriptors()
+            raise
+        self._owner_pid = os.getpid()
+        _pools.add(self)
+
+    # ------------------------------------------------------------ any thread
+
+    def submit(
+        self,
+        pickled: bytes,
+        constants: Iterable[Constant] = (),
+        limits: Limits = NO_LIMITS,
+        sink: EventSink | None = None,
+        describe: Callable[[], str] | None = None,
+    ) -> TaskFuture[Any]:
+        """Queue a pickled call.
+
+        Args:
+            pickled: what `procjob.pool.pickling.dumps_call` made.
+            constants: those that the call refers to.
+            limits: what the task may use.
+            sink: gets the task's events, in the pool thread; must not block.
+            describe: names the task in error messages.
+
+        Raises:
+            RuntimeError: the pool is shut down, or belongs to another process.
+            WorkerDiedError: workers of this pool cannot start.
+        """
+        spec = TaskSpec(next(self._ids), limits)
+
+        def stop(now: float) -> list[Action]:
+            return self._scheduler.stop(spec.id, StopReason.CANCEL, now)
+
+        future: TaskFuture[Any] = TaskFuture(lambda: self._tell(stop), self.post)
+        call = _Call(spec, pickled, tuple(constants), future, sink, describe)
+        with self._gate:
+            self.check_open()
+            if self._owner_pid is None:
+                self._start_threads()
+            if sink is not None:
+                sink(Accepted(time.monotonic(), future))
+            self._tell(lambda _: self._enter(call))
+        return future
+
+    def check_open(self) -> None:
+        """Raise what `submit` would raise for the state of the pool."""
+        if _exiting:
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+        if self._shut:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if self._foreign():
+            raise RuntimeError(
+                f"this pool belongs to process {self._owner_pid} and was copied by fork into {os.getpid()}; "
+                "make a new one here"
+            )
+        if self._scheduler.broken is not None:
+            raise _refusal(self._scheduler.broken)
+
+    def post(self, fn: Callable[..., object], *args: Any) -> None:
+        """Run a callback of the user in the dispatcher thread; in the caller's before the first submit."""
+        if self._owner_pid is None:
+            run_logged(fn, *args)
+        else:
+            self._dispatcher.post(fn, *args)
+
+    def queue_position(self, future: Future[Any]) -> int | None:
+        """Return how many tasks are queued before the one of ``future``; None if it is not queued."""
+        call = next((c for c in list(self._calls.values()) if c.future is future), None)
+        queued = self._scheduler.queued()
+        return queued.index(call.spec.id) if call is not None and call.spec.id in queued else None
+
+    def worker_pids(self) -> list[int]:
+        """Return the pids of the processes that live now, the spare included."""
+        return [live.process.pid for live in list(self._live.values())]
+
+    def close(self, *, cancel_queued: bool = False, stop_running: bool = False) -> None:
+        """Accept nothing more; the workers leave when nothing is left to do. Does not wait. May be called again."""
+        if self._foreign():
+            return
+        with self._gate:
+            self._shut = True
+            if self._owner_pid is not None:
+                self._tell(
+                    lambda now: self._scheduler.close(now, cancel_queued=cancel_queued, stop_running=stop_running)
+                )
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until a closed pool has ended: no process, no thread, every callback run. False: ``timeout`` ran out."""
+        if self._owner_pid is None or self._foreign() or threading.current_thread() is self._thread:
+            return True
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if not self._ended.wait(timeout):
+            return False
+        self._thread.join()
+        self._dispatcher.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        return True
+
+    def _foreign(self) -> bool:
+        """Whether this is a copy made by fork, without the threads and with somebody else's workers."""
+        return self._owner_pid is not None and self._owner_pid != os.getpid()
+
+    def _tell(self, command: Callable[[float], list[Action]]) -> None:
+        with self._gate:
+            if not self._over:
+                self._inbox.append(command)
+                if self._asleep:
+                    _wake(self._wake_write)
+
+    # ------------------------------------------------------------ the pool thread
+
+    def _run(self) -> None:
+        block_interrupts()
+        try:
+            while not self._scheduler.finished:
+                self._step()
+        except BaseException as exc:  # a defect of ours: nobody may wait for ever because of it
+            logger.critical("the pool thread failed; its jobs are lost", exc_info=True)
+            self._abandon(exc)
+        finally:
+            self._end()
+
+    def _step(self) -> None:
+        self._asleep = True
+        deadline = self._scheduler.next_deadline()
+        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+        ready = self._selector.select(0 if self._inbox else timeout)
+        self._asleep = False
+        for key, mask in ready:
+            self._perform(key.data(mask))
+        now = time.monotonic()
+        for _ in range(len(self._inbox)):
+            self._perform(self._inbox.popleft()(now))
+        if deadline is not None and now >= deadline:
+            self._perform(self._scheduler.tick(now))
+
+    def _perform(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Assign(worker, task, _):
+                    self._assign(self._live[worker], worker, self._calls[task], action)
+                case Settle():
+                    self._settle(self._calls.pop(action.task), action)
+                case StartWorker(worker):
+                    self._start(worker)
+                case Interrupt(worker, task, attempt):
+                    self._live[worker].process.interrupt(task, attempt)
+                    self._watch_writing(self._live[worker], worker)
+                case Kill(worker):
+                    if worker in self._live:
+                        self._live[worker].process.kill()
+                case Retire(worker):
+                    self._live[worker].process.send(wire.Leave())
+                    self._watch_writing(self._live[worker], worker)
+                case Measure(worker):
+                    rss = self._live[worker].process.tree_rss()
+                    self._perform(self._scheduler.measured(worker, rss, time.monotonic()))
+
+    def _enter(self, call: _Call) -> list[Action]:
+        self._calls[call.spec.id] = call
+        return self._scheduler.submit(call.spec)
+
+    def _assign(self, live: _Live, worker: int, call: _Call, action: Assign) -> None:
+        if not call.future.claim():
+            self._perform(self._scheduler.declined(worker, action.task, time.monotonic()))
+            return
+        live.call = call
+        live.process.run(action.task, action.attempt, call.pickled, call.constants)
+        live.process.drop_constants(call.constants)
+        self._watch_writing(live, worker)
+
+    # ------------------------------------------------------------ workers come and go
+
+    def _start(self, worker: int) -> None:
+        try:
+            live = _Live(WorkerProcess(self._environment, self._log_level, self._initializer))
+        except Exception as exc:  # fork, pipe or exec failed: the pool lives on or refuses, as the scheduler says
+            logger.warning("a worker process could not be started: %s", exc)
+            self._perform(self._scheduler.worker_gone(worker, exc, time.monotonic()))
+            return
+        self._live[worker] = live
+        process, watch = live.process, self._selector.register
+        watch(process.channel_fd, selectors.EVENT_READ, lambda mask: self._on_channel(worker, mask))
+        watch(process.exit_fd, selectors.EVENT_READ, lambda _: self._on_exit(worker))
+        for output in process.outputs:
+            watch(output.fd, selectors.EVENT_READ, self._output_reader(worker, output))
+
+    def _on_channel(self, worker: int, mask: int) -> list[Action]:
+        live = self._live.get(worker)
+        if live is None:  # its exit was handled earlier in the same round
+            return []
+        if mask & selectors.EVENT_WRITE:
+            live.process.flush()
+            self._watch_writing(live, worker)
+        if not mask & selectors.EVENT_READ:
+            return []
+        messages, hung_up = live.process.receive()
+        for message in messages:
+            self._perform(self._on_message(worker, live, message))
+        if hung_up:
+            # Its end is closed: it is ending, or the task closed the descriptor. Either way it is of no use.
+            self._forget(live.process.channel_fd)
+            live.process.kill()
+        return []
+
+    def _on_message(self, worker: int, live: _Live, message: wire.Message) -> list[Action]:
+        now = time.monotonic()
+        match message:
+            case wire.Finished(task, attempt, body):
+                for output in live.process.outputs:
+                    self._read_output(worker, output)
+                live.call = None
+                return self._scheduler.finished_task(worker, task, attempt, wire.unpack_outcome(body), now)
+            case wire.Started(task, attempt):
+                if self._scheduler.started(worker, task, attempt, now) and live.call is not None:
+                    self._emit(live.call, Started(now, attempt, live.process.pid, self._host))
+                    live.call.future.mark_running()
+            case wire.Report(_, _, body):
+                self._on_report(live, body)
+            case wire.Ready():
+                return self._scheduler.worker_ready(worker, now)
+            case wire.StartFailed(body):
+                live.start_failure = unpack_exception(bytes(body))
+        return []
+
+    def _on_report(self, live: _Live, body: wire.Buffer) -> None:
+        try:
+            event: Event = loads(body, what="an event of a task")
+        except RemoteError as exc:
+            logger.warning("%s", exc)
+            return
+        if live.call is not None:
+            self._emit(live.call, event)
+
+    def _on_exit(self, worker: int) -> list[Action]:
+        live = self._live[worker]
+        while True:  # what it said before it ended counts
+            messages, hung_up = live.process.receive()
+            for message in messages:
+                self._perform(self._on_message(worker, live, message))
+            if hung_up or not messages:
+                break
+        for output in live.process.outputs:
+            while self._read_output(worker, output):
+                pass
+        for fd in (live.process.channel_fd, live.process.exit_fd, *(o.fd for o in live.process.outputs)):
+            self._forget(fd)
+        exitcode = live.process.exitcode()
+        live.process.close()
+        del self._live[worker]
+        cause: Any = live.start_failure or _Death(live.process.pid, exitcode, live.process.stderr_tail)
+        return self._scheduler.worker_gone(
+            worker, cause, time.monotonic(), hopeless=live.start_failure is not None
+        )
+
+    def _watch_writing(self, live: _Live, worker: int) -> None:
+        """Wait for the channel to take more exactly while something is unsent."""
+        if live.writing is not live.process.unsent:
+            live.writing = live.process.unsent
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if live.writing else 0)
+            fd = live.process.channel_fd
+            if fd in self._selector.get_map():
+                self._selector.modify(fd, events, self._selector.get_key(fd).data)
+
+    def _forget(self, fd: int) -> None:
+        if fd in self._selector.get_map():
+            self._selector.unregister(fd)
+
+    # ------------------------------------------------------------ output and events
+
+    def _output_reader(self, worker: int, output: OutputPipe) -> Callable[[int], list[Action]]:
+        def read(_: int) -> list[Action]:
+            if worker in self._live:
+                self._read_output(worker, output)
+            return []
+
+        return read
+
+    def _read_output(self, worker: int, output: OutputPipe) -> bool:
+        """Pass on what a worker has written; whether there may be more."""
+        live = self._live[worker]
+        text = output.read()
+        if text is None:
+            self._forget(output.fd)
+        if not text:
+            return False
+        if output.name == "stderr":
+            live.process.note_stderr(text)
+        event = Logged(time.monotonic(), "stderr" if output.name == "stderr" else "stdout", text)
+        live.unrelayed += len(text)
+        if live.unrelayed > OUTPUT_BACKLOG:
+            self._forget(output.fd)  # the pipe fills and the worker waits, until the dispatcher has caught up
+        if live.call is not None and live.call.sink is not None:
+            live.call.sink(event)
+        self._dispatcher.post(self._relay_output, worker, output, event)
+        return True
+
+    def _relay_output(self, worker: int, output: OutputPipe, event: Logged) -> None:
+        """Dispatcher: show a text, then let the pool thread read on."""
+        try:
+            relay(event)
+        finally:
+            self._tell(lambda _: self._output_relayed(worker, output, len(event.text)))
+
+    def _output_relayed(self, worker: int, output: OutputPipe, size: int) -> list[Action]:
+        live = self._live.get(worker)
+        if live is not None:
+            live.unrelayed -= size
+            for paused in live.process.outputs if live.unrelayed <= OUTPUT_BACKLOG // 2 else ():
+                if paused.fd not in self._selector.get_map() and not paused.ended:
+                    self._selector.register(paused.fd, selectors.EVENT_READ, self._output_reader(worker, paused))
+        return []
+
+    def _emit(self, call: _Call, event: Event) -> None:
+        if call.sink is not None:
+            call.sink(event)
+        if isinstance(event, Logged):
+            self._dispatcher.post(relay, event, call.describe)
+
+    # ------------------------------------------------------------ ends of tasks
+
+    def _settle(self, call: _Call, action: Settle) -> None:
+        result, exception, usage = self._decode(call, action.verdict)
+        if call.sink is not None:
+            call.sink(Finished(time.monotonic(), action.attempts, usage))
+        call.future.settle(result, exception, cancelled=exception is None and isinstance(action.verdict, Stopped))
+
+    def _decode(self, call: _Call, verdict: Verdict) -> tuple[Any, BaseException | None, Usage | None]:
+        """Return the result or the exception, and the usage, of a verdict; neither for a cancel."""
+        name = call.describe() if call.describe is not None else "the task"
+        match verdict:
+            case Completed(wire.Outcome(wire.OutcomeKind.RETURNED, usage, value)):
+                try:
+                    return loads(value, what=f"the result of {name}"), None, usage
+                except RemoteError as exc:
+                    return None, exc, usage
+            case Completed(wire.Outcome(_, usage, value)):
+                exception = unpack_exception(bytes(value))
+                exception.add_note(f"procjob: raised by {name}")
+                return None, exception, usage
+            case Stopped(reason, measured):
+                return None, _stop_error(name, call.spec, reason, measured), None
+            case Died(cause):
+                return None, cause.error(name), None
+            case Refused(cause):
+                return None, _refusal(cause), None
+            case _:
+                raise AssertionError(verdict)
+
+    # ------------------------------------------------------------ the end of the pool
+
+    def _abandon(self, exc: BaseException) -> None:
+        for live in self._live.values():
+            live.process.kill()
+        error = ProcjobError(f"the pool failed internally: {exc!r}; please report this with the log")
+        for call in self._calls.values():
+            call.future.settle(exception=error)
+
+    def _end(self) -> None:
+        with self._gate:
+            self._shut = self._over = True
+        while self._inbox:  # what slipped in while the last worker left is settled as cancelled
+            self._perform(self._inbox.popleft()(time.monotonic()))
+        self._close_descriptors()
+        _pools.discard(self)
+        self._dispatcher.close()
+        self._ended.set()
+
+    def _close_descriptors(self) -> None:
+        self._selector.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    def _on_wake(self, mask: int) -> list[Action]:
+        os.read(self._wake_read, 4096)
+        return []
+
+
+def _wake(fd: int) -> None:
+    try:
+        os.write(fd, b"\0")
+    except BlockingIOError:
+        pass  # full: it is awake as soon as it looks
+
+
+# ---------------------------------------------------------------- what a verdict says
+
+
+@dataclass(frozen=True, slots=True)
+class _Death:
+    """What is known about the end of a worker process."""
+
+    pid: int
+    exitcode: int | None
+    stderr: str
+
+    def how(self) -> str:
+        """In words."""
+        if self.exitcode is None:
+            return "ended in an unknown way (something else reaped it)"
+        if self.exitcode >= 0:
+            return f"exited with code {self.exitcode}"
+        try:
+            name = signal.Signals(-self.exitcode).name
+        except ValueError:
+            name = f"signal {-self.exitcode}"
+        hint = " (out of memory, unless somebody killed it)" if name == "SIGKILL" else ""
+        return f"was killed by {name}{hint}"
+
+    def error(self, name: str) -> WorkerDiedError:
+        """The exception of the task that it held."""
+        tail = f"\nLast lines of its standard error:\n{self.stderr.rstrip()}" if self.stderr.strip() else ""
+        return WorkerDiedError(
+            f"the worker (pid {self.pid}) {self.how()} while it held {name}; retries=n runs such a job again{tail}",
+            exitcode=self.exitcode,
+            stderr=self.stderr,
+        )
+
+
+def _refusal(cause: Any) -> WorkerDiedError:
+    """The exception of tasks that no worker can be started for."""
+    if isinstance(cause, _Death):
+        tail = f"\nLast lines of its standard error:\n{cause.stderr.rstrip()}" if cause.stderr.strip() else ""
+        text, exitcode = f"the last one (pid {cause.pid}) {cause.how()}{tail}", cause.exitcode
+    else:
+        text, exitcode = f"{type(cause).__name__}: {cause}", None
+    error = WorkerDiedError(f"workers cannot start: {text}", exitcode=exitcode)
+    error.__cause__ = cause if isinstance(cause, BaseException) else None
+    return error
+
+
+def _stop_error(name: str, spec: TaskSpec, reason: StopReason, measured: int) -> BaseException | None:
+    match reason:
+        case StopReason.TIME_LIMIT:
+            return TimeLimitExceeded(f"{name} executed for longer than its time_limit of {spec.limits.time_limit:g} s")
+        case StopReason.MEMORY_LIMIT:
+            return MemoryLimitExceeded(
+                f"{name} grew by {measured / 2**20:.0f} MiB, more than its memory_limit of "
+                f"{(spec.limits.memory_limit or 0) / 2**20:.0f} MiB"
+            )
+        case StopReason.CANCEL:
+            return None
+
+
+# ---------------------------------------------------------------- interpreter exit
+
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+_exiting = False
+
+
+def _close_all() -> None:
+    """At exit: finish or stop what runs, so that the interpreter neither hangs nor leaves a process behind."""
+    global _exiting
+    _exiting = True
+    interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
+    pools = [pool for pool in list(_pools) if not pool._foreign()]
+    try:
+        for pool in pools:
+            stop = interrupted or not pool.finish_at_exit
+            pool.close(cancel_queued=stop, stop_running=stop)
+        for pool in pools:
+            pool._ended.wait()
+    finally:  # a Ctrl-C while waiting stops the rest
+        for pool in pools:
+            pool.close(cancel_queued=True, stop_running=True)
+        for pool in pools:
+            pool.join(EXIT_PATIENCE)
+
+
+atexit.register(_close_all)
+
+
+# ---------------------------------------------------------------- the concurrent.futures face
+
+
+class ProcessPoolExecutor(Executor):
+    """Run calls in worker processes: `concurrent.futures.ProcessPoolExecutor` with futures that tell the truth.
+
+    A drop-in for the standard class, without the need for an ``if __name__ == "__main__"`` guard. A future is running
+    only when a worker has begun it; `Future.cancel` also stops a running call, and then returns True; a worker that
+    dies costs only the call that it ran.
+
+    Args:
+        max_workers: number of worker processes; None takes PROCJOB_WORKERS or the cores granted.
+        initializer: called in each worker before its first call.
+        initargs: its arguments.
+        threads_per_worker: threads of numerical libraries in each worker; None shares the cores granted.
+        environment: variables to set in the workers.
+
+    Raises:
+        ValueError: ``max_workers`` or ``threads_per_worker`` is less than 1.
+        TypeError: an argument has the wrong type.
+        NotPicklableError: the initializer or its arguments cannot be pickled.
+
+    Example:
+        >>> with ProcessPoolExecutor(2) as pool:
+        ...     list(pool.map(pow, [2, 3], [5, 2]))
+        [32, 9]
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        threads_per_worker: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        workers = default_workers() if max_workers is None else at_least_one("max_workers", max_workers)
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        if threads_per_worker is not None:
+            at_least_one("threads_per_worker", threads_per_worker)
+        pickled = b"" if initializer is None else dumps_call(initializer, tuple(initargs), {})
+        self._pool = Pool(
+            workers, initializer=pickled, threads_per_worker=threads_per_worker, environment=environment
+        )
+        # The finalizer must not keep the executor alive; the pool ends by itself when nothing is left to do.
+        weakref.finalize(self, self._pool.close).atexit = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Queue ``fn(*args, **kwargs)`` and return its future.
+
+        A call that cannot be pickled gives a future with a `NotPicklableError`, as with the standard executor.
+
+        Raises:
+            RuntimeError: the executor has been shut down.
+            WorkerDiedError: its workers cannot start.
+        """
+        self._pool.check_open()
+        try:
+            with referenced() as constants:
+                pickled = dumps_call(fn, args, kwargs)
+        except NotPicklableError as exc:
+            failed: Future[T] = Future()
+            failed.set_exception(exc)
+            return failed
+        return self._pool.submit(pickled, constants)
+
+    def map(  # type: ignore[override]
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """Return an iterator over ``fn(*items)`` in order.
+
+        Args:
+            fn: a callable that takes as many arguments as there are iterables.
+            *iterables: its arguments, item by item.
+            timeout: seconds from now until which the results must have come.
+            chunksize: items that travel to a worker together.
+            buffersize: chunks submitted whose results have not been taken yet; None submits all at once.
+
+        Raises:
+            ValueError: ``chunksize`` or ``buffersize`` is less than 1.
+            TypeError: ``buffersize`` is not a whole number.
+            TimeoutError: from the iterator, when ``timeout`` has run out.
+        """
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError("buffersize must be an integer or None")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError("buffersize must be None or > 0")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        chunks = _batched(zip(*iterables), chunksize)  # noqa: B905  (map stops with the shortest, as builtins.map)
+        first = (self.submit(_run_chunk, fn, chunk) for chunk in itertools.islice(chunks, buffersize))
+        results = self._results(deque(first), fn, chunks, deadline)
+        return itertools.chain.from_iterable(results)
+
+    def _results(
+        self,
+        pending: deque[Future[list[T]]],
+        fn: Callable[..., T],
+        rest: Iterator[list[tuple[Any, ...]]],
+        deadline: float | None,
+    ) -> Iterator[Iterator[T]]:
+        try:
+            while pending:
+                chunk = next(rest, None)
+                yield _drain(
+                    pending.popleft().result(None if deadline is None else deadline - time.monotonic())
+                )
+                if chunk is not None:
+                    pending.append(self.submit(_run_chunk, fn, chunk))
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Accept nothing more; finish what was submitted, or with ``cancel_futures`` only what already runs."""
+        self._pool.close(cancel_queued=cancel_futures)
+        if wait:
+            self._pool.join()
+
+    def __exit__(self, exc_type: type[BaseException] | None, exc_val: object, exc_tb: object) -> bool:
+        """Shut down; after a Ctrl-C inside the block, stop what runs instead of finishing it."""
+        if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
+            self._pool.close(cancel_queued=True, stop_running=True)
+        self.shutdown(wait=True)
+        return False
+
+    @property
+    def _max_workers(self) -> int:
+        """Number of workers, under the name by which other libraries ask an executor for it."""
+        return self._pool.workers
+
+    def __repr__(self) -> str:
+        return f"<ProcessPoolExecutor {self._pool.workers} workers>"
+
+
+def at_least_one(name: str, value: int) -> int:
+    """Return ``value``.
+
+    Raises:
+        TypeError: it is not a whole number.
+        ValueError: it is less than 1.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number, not {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be greater than 0, not {value}")
+    return value
+
+
+def _run_chunk(fn: Callable[..., T], chunk: list[tuple[Any, ...]]) -> list[T]:
+    return [fn(*items) for items in chunk]
+
+
+def _batched(items: Iterable[tuple[Any, ...]], size: int) -> Iterator[list[tuple[Any, ...]]]:
+    iterator = iter(items)
+    while chunk := list(itertools.islice(iterator, size)):
+        yield chunk
+
+
+def _drain(chunk: list[T]) -> Iterator[T]:
+    """Yield the items without keeping a reference to one that has been taken."""
+    chunk.reverse()
+    while chunk:
+        yield chunk.pop()

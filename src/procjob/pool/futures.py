@@ -1,0 +1,90 @@
+"""The future of a task: a `concurrent.futures.Future` whose cancel reaches a running task.
+
+Two facts decide a cancel, both under the future's own lock: whether the pool has claimed the task for a worker, and
+whether the future is final. Unclaimed: CANCELLED at once. Claimed: the stop is requested, and whatever the task does
+from then on, the future ends CANCELLED, once the worker has let go. All callbacks run in the pool's dispatcher thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class TaskFuture(Future[T]):
+    """Future of one task of the pool.
+
+    Args:
+        request_stop: called once after a cancel was accepted, without any lock held.
+        post: runs a callback of the user elsewhere, in order.
+    """
+
+    def __init__(self, request_stop: Callable[[], None], post: Callable[..., None]) -> None:
+        super().__init__()
+        self._request_stop = request_stop
+        self._post = post
+        self._claimed = False
+        self._stop_accepted = False
+
+    def cancel(self) -> bool:
+        """Stop the task. True: the future is or will be CANCELLED; False: it already has a result or an exception."""
+        with self._condition:
+            if self._state == FINISHED:
+                return False
+            if self._stop_accepted:
+                return True
+            self._stop_accepted = True
+            if not self._claimed:
+                self._end_cancelled()
+        self._request_stop()
+        return True
+
+    def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
+        """Call ``fn(self)`` in the dispatcher thread once the future is final, or soon if it already is."""
+        with self._condition:
+            if self._state not in (CANCELLED_AND_NOTIFIED, FINISHED):
+                self._done_callbacks.append(fn)
+                return
+        self._post(fn, self)
+
+    # ------------------------------------------------------------ the pool's side
+
+    def claim(self) -> bool:
+        """Reserve the task for a worker, or for its next attempt, unless it has been cancelled."""
+        with self._condition:
+            self._claimed = not self._stop_accepted
+            return self._claimed
+
+    def mark_running(self) -> None:
+        """A worker said that it began; said again by a further attempt."""
+        with self._condition:
+            if self._state == PENDING:
+                self.set_running_or_notify_cancel()
+
+    def settle(self, result: Any = None, exception: BaseException | None = None, *, cancelled: bool = False) -> None:
+        """Make the future final, unless it is. An accepted stop wins over what the task ended with."""
+        with self._condition:
+            if self._state in (CANCELLED_AND_NOTIFIED, FINISHED):
+                return
+            if cancelled or self._stop_accepted:
+                self._end_cancelled()
+            elif exception is not None:
+                self.set_exception(exception)
+            else:
+                self.set_result(result)
+
+    def _end_cancelled(self) -> None:
+        # Future knows no way from RUNNING to CANCELLED; this is the one it has for PENDING, with every waiter told.
+        self._state = CANCELLED
+        self._condition.notify_all()
+        self.set_running_or_notify_cancel()
+        self._invoke_callbacks()
+
+    def _invoke_callbacks(self) -> None:
+        for callback in self._done_callbacks:
+            self._post(callback, self)
+        self._done_callbacks.clear()

@@ -1,0 +1,231 @@
+"""The parent's side of one worker process: start it, feed it, listen to it, stop it.
+
+Nothing here blocks: descriptors are non-blocking, what a pipe does not take is kept (`unsent`) until it is writable
+again. Used by the pool's one thread only.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import signal
+import sys
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
+
+from loky.backend.context import LokyContext
+
+from . import wire
+from .constants import Constant
+from .worker import INTERRUPT_SIGNAL, WorkerConfig, main
+
+#: Bytes of constants that a worker keeps before the least recently used are dropped.
+CONSTANTS_BUDGET = 1 << 29
+#: Characters of a task's standard error that are kept for the report of its death.
+TAIL = 8192
+_READ = 1 << 16
+
+
+class OutputPipe:
+    """One standard stream of a worker, as text."""
+
+    def __init__(self, fd: int, name: str) -> None:
+        self.fd = fd
+        self.name = name
+        self.ended = False
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def read(self) -> str | None:
+        """Return what is there, '' if nothing, None at the end of the stream."""
+        try:
+            data = os.read(self.fd, _READ)
+        except BlockingIOError:
+            return ""
+        self.ended = not data
+        return None if self.ended else self._decoder.decode(data)
+
+
+class WorkerProcess:
+    """A live worker.
+
+    Args:
+        environment: variables to set before the interpreter starts.
+        log_level: level of the root logger in the worker.
+        initializer: pickled call to run first, or empty.
+
+    Raises:
+        OSError: the process could not be started.
+    """
+
+    def __init__(self, environment: dict[str, str], log_level: int, initializer: bytes) -> None:
+        context = LokyContext()
+        channel, child_channel = context.Pipe(duplex=True)
+        out, child_out = context.Pipe(duplex=False)
+        err, child_err = context.Pipe(duplex=False)
+        config = WorkerConfig(child_channel, child_out, child_err, os.getpid(), log_level)
+        self._process = context.Process(target=main, args=(config,), name="procjob-worker", env=environment)
+        try:
+            self._process.start()
+        except BaseException:
+            for connection in (channel, out, err):
+                connection.close()
+            raise
+        finally:
+            for connection in (child_channel, child_out, child_err):
+                connection.close()
+            # loky unblocks SIGINT after it has started its resource tracker; workers must inherit it blocked.
+            block_interrupts()
+        self._connections = (channel, out, err)
+        for connection in self._connections:
+            os.set_blocking(connection.fileno(), False)
+        self.pid: int = self._process.pid
+        self.channel_fd: int = channel.fileno()
+        self.outputs = (OutputPipe(out.fileno(), "stdout"), OutputPipe(err.fileno(), "stderr"))
+        self.exit_fd, self._own_exit_fd = _exit_descriptor(self.pid, self._process.sentinel)
+        self.stderr_tail = ""
+        self._reader = wire.FrameReader(self.channel_fd)
+        self._unsent: deque[memoryview] = deque()
+        self._signal_when_sent = False
+        self._constants: OrderedDict[bytes, int] = OrderedDict()
+        self.send(wire.Initialize(initializer))
+
+    # ------------------------------------------------------------ out
+
+    @property
+    def unsent(self) -> bool:
+        """Whether the pipe was full: call `flush` when it is writable."""
+        return bool(self._unsent)
+
+    def send(self, message: wire.Message) -> None:
+        """Send one message, or as much of it as the pipe takes now."""
+        self._unsent.extend(memoryview(buffer) for buffer in wire.encode(message))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what is left, as far as the pipe takes it."""
+        try:
+            while self._unsent:
+                view = self._unsent[0]
+                written = os.write(self.channel_fd, view)
+                if written == len(view):
+                    self._unsent.popleft()
+                else:
+                    self._unsent[0] = view[written:]
+        except BlockingIOError:
+            return
+        except (BrokenPipeError, ConnectionResetError):
+            self._unsent.clear()  # it is dead or dying: its exit descriptor will say so
+            return
+        if self._signal_when_sent:
+            self._signal_when_sent = False
+            self._signal(INTERRUPT_SIGNAL)
+
+    def run(self, task: int, attempt: int, call: bytes, constants: Iterable[Constant]) -> None:
+        """Hand over a task, preceded by the constants that this worker lacks."""
+        self.stderr_tail = ""
+        for constant in constants:
+            self._ensure(constant)
+        self.send(wire.Run(task, attempt, call))
+
+    def interrupt(self, task: int, attempt: int) -> None:
+        """Ask the worker to stop an attempt: first the word, then the signal that makes it look."""
+        self._signal_when_sent = True
+        self.send(wire.Interrupt(task, attempt))
+
+    def _ensure(self, constant: Constant) -> None:
+        kept = self._constants
+        if constant.digest in kept:
+            kept.move_to_end(constant.digest)
+            return
+        kept[constant.digest] = len(constant.pickled)
+        self.send(wire.StoreConstant(constant.digest + constant.pickled))
+
+    def drop_constants(self, needed: Sequence[Constant]) -> None:
+        """Drop the least recently used constants beyond the budget, but none of those needed now."""
+        keep = {constant.digest for constant in needed}
+        for digest in [d for d in self._constants if d not in keep]:
+            if sum(self._constants.values()) <= CONSTANTS_BUDGET:
+                return
+            del self._constants[digest]
+            self.send(wire.DropConstant(digest))
+
+    # ------------------------------------------------------------ in
+
+    def receive(self) -> tuple[list[wire.Message], bool]:
+        """Return the messages that have arrived, and whether the worker has closed its end."""
+        hung_up = False
+        with contextlib.suppress(BlockingIOError):
+            try:
+                hung_up = not self._reader.fill()
+                while self._reader.in_large_body and not hung_up:
+                    hung_up = not self._reader.fill()
+            except ConnectionResetError:  # it died with unread input
+                hung_up = True
+        messages = list(self._reader.messages)
+        self._reader.messages.clear()
+        return messages, hung_up
+
+    def note_stderr(self, text: str) -> None:
+        """Keep the last characters for the report of a death."""
+        self.stderr_tail = (self.stderr_tail + text)[-TAIL:]
+
+    # ------------------------------------------------------------ ends
+
+    def exitcode(self) -> int | None:
+        """Return the exit code, negative for a signal; None if it runs or somebody else has reaped it."""
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        """Kill the worker and everything it has started."""
+        import psutil  # noqa: PLC0415  (43 ms that most scripts never need)
+
+        self._signal(getattr(signal, "SIGSTOP", signal.SIGTERM))  # so that it starts nothing while its tree is read
+        with contextlib.suppress(psutil.Error):
+            for child in psutil.Process(self.pid).children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    child.kill()
+        self._signal(signal.SIGKILL)
+
+    def tree_rss(self) -> int:
+        """Return the resident bytes of the worker and all its descendants; 0 if it is gone."""
+        import psutil  # noqa: PLC0415
+
+        total = 0
+        with contextlib.suppress(psutil.Error):
+            worker = psutil.Process(self.pid)
+            for process in (worker, *worker.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    total += process.memory_info().rss
+        return total
+
+    def close(self) -> None:
+        """Release the descriptors; the process must have ended."""
+        for connection in self._connections:
+            connection.close()
+        if self._own_exit_fd:
+            os.close(self.exit_fd)
+
+    def _signal(self, signum: int) -> None:
+        # Through the descriptor where there is one: a pid may have been given to another process meanwhile.
+        with contextlib.suppress(ProcessLookupError):
+            if self._own_exit_fd:
+                signal.pidfd_send_signal(self.exit_fd, signum)
+            elif self._process.exitcode is None:
+                os.kill(self.pid, signum)
+
+
+def _exit_descriptor(pid: int, sentinel: int) -> tuple[int, bool]:
+    """Return a descriptor that turns readable when the process ends, and whether it is ours to close.
+
+    A pidfd where the system has them; else the sentinel pipe, which a surviving grandchild can hold open.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            return os.pidfd_open(pid), True
+    return sentinel, False
+
+
+def block_interrupts() -> None:
+    """Keep SIGINT from the calling thread, and so from the processes that it starts until they ignore it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

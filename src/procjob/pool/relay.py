@@ -1,0 +1,56 @@
+"""Show in the parent what a task printed, logged and warned about. Runs in the dispatcher thread."""
+
+from __future__ import annotations
+
+import builtins
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+
+from ..events import Logged
+
+#: Where log records of tasks are re-issued, with ``job`` and ``task_logger`` as extra attributes.
+task_logger = logging.getLogger("procjob.task")
+_registry: dict[str, object] = {}
+
+
+def captured_level() -> int:
+    """Return the level at which workers capture: ``PROCJOB_LOG_LEVEL``, else that of this process's root logger.
+
+    Raises:
+        ValueError: the variable names no level.
+    """
+    text = os.environ.get("PROCJOB_LOG_LEVEL", "").strip().upper()
+    if not text:
+        return logging.getLogger().getEffectiveLevel()
+    level = int(text) if text.isdecimal() else logging.getLevelNamesMapping().get(text)
+    if level is None:
+        raise ValueError(f"PROCJOB_LOG_LEVEL must be a level such as INFO or 20, not {text!r}")
+    return level
+
+
+def relay(event: Logged, describe: Callable[[], str] | None = None) -> None:
+    """Write, log or warn, as the task did."""
+    if event.source in ("stdout", "stderr"):
+        stream = getattr(sys, event.source)
+        if stream is not None:
+            stream.write(event.text)
+            stream.flush()
+    elif event.source == "warning":
+        warnings.warn_explicit(
+            event.text, _category(event.name), event.filename, event.lineno, registry=_registry
+        )
+    else:
+        name = describe() if describe is not None else "task"
+        task_logger.log(
+            event.level, "%s: %s: %s", name, event.name, event.text, extra={"job": name, "task_logger": event.name}
+        )
+
+
+def _category(name: str) -> type[Warning]:
+    """Return the warning class ``module:name`` if this process knows it, else `UserWarning`."""
+    module, _, qualname = name.partition(":")
+    found = getattr(sys.modules.get(module, builtins), qualname, None)
+    return found if isinstance(found, type) and issubclass(found, Warning) else UserWarning

@@ -1,0 +1,463 @@
+"""The pool's decisions as a pure state machine: events in, actions out, time passed in.
+
+    submit, stop, close ──┐                     ┌──> StartWorker Assign Interrupt Kill Retire Measure
+    started, finished ────┼──>  Scheduler  ─────┤
+    worker_ready/gone ────┤    (no I/O, no      └──> Settle(task, verdict): exactly once for each task
+    measured, tick ───────┘     thread, no clock)
+
+Invariants, each checked by a property test:
+- every submitted task is settled exactly once, and nothing refers to it afterwards;
+- a worker holds at most one task; at most ``max_workers`` tasks are held at once;
+- tasks are assigned in the order of submission; a task that is run again goes to the head of the queue;
+- a task that nobody began is never RUNNING, and one whose stop was accepted is never settled as completed;
+- workers that fail to start are not started for ever: with none alive, the queue is refused with the cause;
+- nothing is prefetched: a queued task can always be withdrawn.
+
+The executor calls it from its one thread and carries the actions out.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+#: Worker starts that may fail one after the other before the pool gives up.
+START_ATTEMPTS = 3
+#: Times a task may lose its worker before it began without that counting as a death of its own.
+FREE_RETRIES = 3
+#: Seconds between two looks at the memory of a worker whose task has a ``memory_limit``.
+MEASURE_EVERY = 0.05
+#: Seconds after which an unanswered stop makes the pool start a spare worker, so that it stands ready at the kill.
+SPARE_AFTER = 0.05
+#: Seconds that an idle worker gets to leave by itself when the pool closes.
+EXIT_GRACE = 2.0
+
+
+class StopReason(Enum):
+    """Why a task was stopped."""
+
+    CANCEL = auto()
+    TIME_LIMIT = auto()
+    MEMORY_LIMIT = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a task may use.
+
+    Attributes:
+        time_limit: seconds that it may execute, all attempts together; None: no limit.
+        memory_limit: bytes by which the resident memory of its worker's process tree may grow; None: no limit.
+        retries: how often it is run again after its worker died.
+        grace: seconds between the interrupt of a stop and the kill.
+    """
+
+    time_limit: float | None = None
+    memory_limit: int | None = None
+    retries: int = 0
+    grace: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """What the scheduler knows of a task."""
+
+    id: int
+    limits: Limits = Limits()
+
+
+# ---------------------------------------------------------------- verdicts: how a task ended
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The worker sent an outcome (a result or the task's own exception)."""
+
+    outcome: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A stop was accepted; ``measured`` is the growth in bytes where that was the reason."""
+
+    reason: StopReason
+    measured: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The worker ended under the task; ``cause`` is what the executor knows about it."""
+
+    cause: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No worker could be started; ``cause`` says why."""
+
+    cause: Any
+
+
+Verdict = Completed | Stopped | Died | Refused
+
+
+# ---------------------------------------------------------------- actions
+
+
+@dataclass(frozen=True, slots=True)
+class StartWorker:
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    worker: int
+    task: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    worker: int
+    task: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    task: int
+    attempts: int
+    verdict: Verdict
+
+
+Action = StartWorker | Assign | Interrupt | Kill | Retire | Measure | Settle
+
+
+# ---------------------------------------------------------------- state
+
+
+class Phase(Enum):
+    """Of a worker. DOOMED: told to leave or killed; only its end is still awaited."""
+
+    STARTING = auto()
+    IDLE = auto()
+    ASSIGNED = auto()
+    RUNNING = auto()
+    DOOMED = auto()
+
+
+@dataclass(slots=True, eq=False)
+class _Task:
+    spec: TaskSpec
+    attempt: int = 0
+    deaths_before_start: int = 0
+    executed: float = 0.0
+    worker: _Worker | None = None
+    started_at: float | None = None
+    stop: Stopped | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    id: int
+    phase: Phase = Phase.STARTING
+    task: _Task | None = None
+    stopped_at: float | None = None
+    kill_at: float | None = None
+    baseline: int | None = None
+    measure_at: float | None = None
+
+    def deadlines(self) -> list[float]:
+        """Every moment at which `Scheduler.tick` has something to do for this worker."""
+        found = [t for t in (self.kill_at, self.measure_at) if t is not None]
+        if self.stopped_at is not None:
+            found.append(self.stopped_at + SPARE_AFTER)
+        task = self.task
+        if task is not None and task.stop is None and task.started_at is not None and task.spec.limits.time_limit is not None:
+            found.append(task.started_at + task.spec.limits.time_limit - task.executed)
+        return found
+
+
+@dataclass(slots=True)
+class Scheduler:
+    """See the module docstring. Each event method returns the actions to carry out, in order."""
+
+    max_workers: int
+    closing: bool = False
+    broken: Any = None
+    _queue: OrderedDict[int, _Task] = field(default_factory=OrderedDict)
+    _held: dict[int, _Task] = field(default_factory=dict)
+    _workers: dict[int, _Worker] = field(default_factory=dict)
+    _idle: list[_Worker] = field(default_factory=list)
+    _watched: dict[int, _Worker] = field(default_factory=dict)
+    _last_worker: int = 0
+    _start_failures: int = 0
+    _spare_wanted: bool = False
+
+    # ------------------------------------------------------------ what others may ask
+
+    @property
+    def finished(self) -> bool:
+        """Whether the pool is closed: no task and no worker is left."""
+        return self.closing and not (self._queue or self._held or self._workers)
+
+    def queued(self) -> list[int]:
+        """Ids of the tasks that no worker holds, in order; safe to call from any thread."""
+        return list(self._queue)
+
+    def next_deadline(self) -> float | None:
+        """When `tick` must be called next, in the clock of the caller; None: not before another event."""
+        return min((t for worker in self._watched.values() for t in worker.deadlines()), default=None)
+
+    # ------------------------------------------------------------ events from the user
+
+    def submit(self, spec: TaskSpec) -> list[Action]:
+        """Queue a task; it is settled exactly once from here on."""
+        if self.broken is not None:
+            return [Settle(spec.id, 0, Refused(self.broken))]
+        if self.closing:
+            return [Settle(spec.id, 0, Stopped(StopReason.CANCEL))]
+        self._queue[spec.id] = _Task(spec)
+        return self._dispatch()
+
+    def stop(self, task_id: int, reason: StopReason, now: float, measured: int = 0) -> list[Action]:
+        """Take a task off the queue, or begin the stop ladder for it. A task already settled is left alone."""
+        task = self._queue.pop(task_id, None)
+        if task is not None:
+            return [Settle(task_id, task.attempt, Stopped(reason)), *self._dispatch()]
+        task = self._held.get(task_id)
+        if task is None or task.stop is not None or task.worker is None:
+            return []
+        task.stop = Stopped(reason, measured)
+        worker = task.worker
+        worker.stopped_at, worker.kill_at, worker.measure_at = now, now + task.spec.limits.grace, None
+        self._watched[worker.id] = worker
+        return [Interrupt(worker.id, task_id, task.attempt)]
+
+    def close(self, now: float, *, cancel_queued: bool = False, stop_running: bool = False) -> list[Action]:
+        """Accept nothing more and let the workers leave once nothing is left to do. May be called again, harder."""
+        self.closing = True
+        actions: list[Action] = []
+        if cancel_queued:
+            # As with the standard executors, what has been handed over already is finished; here that is a task for
+            # which a worker is being started.
+            kept = 0 if stop_running else sum(w.phase is Phase.STARTING for w in self._workers.values())
+            for task_id in list(self._queue)[kept:]:
+                actions.append(Settle(task_id, self._queue.pop(task_id).attempt, Stopped(StopReason.CANCEL)))
+        if stop_running:
+            for task_id in list(self._held):
+                actions += self.stop(task_id, StopReason.CANCEL, now)
+        return actions + self._retire(now)
+
+    # ------------------------------------------------------------ events from workers
+
+    def worker_ready(self, worker_id: int, now: float) -> list[Action]:
+        """A worker has started and run its initializer."""
+        worker = self._workers[worker_id]
+        self._start_failures = 0
+        if worker.phase is Phase.STARTING:
+            self._release(worker)
+        return self._dispatch() + self._retire(now)
+
+    def started(self, worker_id: int, task_id: int, attempt: int, now: float) -> bool:
+        """A worker says that it begins a task. False: it is a late word about a task it no longer holds."""
+        worker = self._workers[worker_id]
+        task = self._current(worker, task_id, attempt)
+        if task is None or worker.phase is not Phase.ASSIGNED:
+            return False
+        worker.phase = Phase.RUNNING
+        task.started_at = now
+        if task.spec.limits.time_limit is not None:
+            self._watched[worker_id] = worker
+        return True
+
+    def finished_task(self, worker_id: int, task_id: int, attempt: int, outcome: Any, now: float) -> list[Action]:
+        """A worker has let go of its task and sent the outcome."""
+        worker = self._workers[worker_id]
+        task = self._current(worker, task_id, attempt)
+        if task is None:
+            return []
+        verdict = task.stop or Completed(outcome)
+        return [self._settle(task, verdict), *self._freed(worker, now)]
+
+    def declined(self, worker_id: int, task_id: int, now: float) -> list[Action]:
+        """The executor did not hand over an assigned task, because it had just been cancelled."""
+        worker = self._workers[worker_id]
+        task = self._held[task_id]
+        return [self._settle(task, Stopped(StopReason.CANCEL)), *self._freed(worker, now)]
+
+    def worker_gone(self, worker_id: int, cause: Any, now: float, *, hopeless: bool = False) -> list[Action]:
+        """A worker process has ended (or could not be started; hopeless: another try would end the same way)."""
+        worker = self._workers.pop(worker_id)
+        self._watched.pop(worker_id, None)
+        if worker.phase is Phase.IDLE:
+            self._idle.remove(worker)
+        actions: list[Action] = []
+        if worker.phase is Phase.STARTING:
+            actions += self._start_failed(cause, hopeless)
+        elif worker.task is not None:
+            actions += self._died(worker.task, cause, now)
+        return actions + self._dispatch() + self._retire(now)
+
+    def measured(self, worker_id: int, rss: int, now: float) -> list[Action]:
+        """The resident bytes of a worker's process tree; the first figure of a task is its baseline."""
+        worker = self._workers.get(worker_id)
+        if worker is None or worker.task is None or worker.task.spec.limits.memory_limit is None:
+            return []
+        if worker.baseline is None:
+            worker.baseline = rss
+        growth = rss - worker.baseline
+        if growth > worker.task.spec.limits.memory_limit:
+            return self.stop(worker.task.spec.id, StopReason.MEMORY_LIMIT, now, growth)
+        return []
+
+    # ------------------------------------------------------------ time
+
+    def tick(self, now: float) -> list[Action]:
+        """Do what is due: limits, kills, measurements, a spare worker."""
+        actions: list[Action] = []
+        for worker in list(self._watched.values()):
+            actions += self._due(worker, now)
+        return actions
+
+    def _due(self, worker: _Worker, now: float) -> list[Action]:
+        actions: list[Action] = []
+        if worker.kill_at is not None and now >= worker.kill_at:
+            self._doom(worker, None)
+            return [Kill(worker.id), *self._dispatch()]
+        if worker.stopped_at is not None and now >= worker.stopped_at + SPARE_AFTER:
+            worker.stopped_at = None
+            self._spare_wanted = True
+            actions += self._dispatch()
+        if worker.measure_at is not None and now >= worker.measure_at:
+            worker.measure_at = now + MEASURE_EVERY
+            actions.append(Measure(worker.id))
+        task = worker.task
+        if task is not None and task.stop is None and task.started_at is not None and task.spec.limits.time_limit is not None:
+            if now >= task.started_at + task.spec.limits.time_limit - task.executed:
+                actions += self.stop(task.spec.id, StopReason.TIME_LIMIT, now)
+        return actions
+
+    # ------------------------------------------------------------ pieces
+
+    def _current(self, worker: _Worker, task_id: int, attempt: int) -> _Task | None:
+        task = worker.task
+        return task if task is not None and (task.spec.id, task.attempt) == (task_id, attempt) else None
+
+    def _settle(self, task: _Task, verdict: Verdict) -> Settle:
+        del self._held[task.spec.id]
+        return Settle(task.spec.id, task.attempt + (task.started_at is not None), verdict)
+
+    def _freed(self, worker: _Worker, now: float) -> list[Action]:
+        if worker.phase is Phase.DOOMED:  # the kill is on its way: what it says no longer makes it usable
+            worker.task = None
+        else:
+            self._release(worker)
+        return self._dispatch() + self._retire(now)
+
+    def _release(self, worker: _Worker) -> None:
+        worker.phase, worker.task, worker.baseline = Phase.IDLE, None, None
+        worker.stopped_at = worker.kill_at = worker.measure_at = None
+        self._watched.pop(worker.id, None)
+        self._idle.append(worker)
+
+    def _doom(self, worker: _Worker, kill_at: float | None) -> None:
+        worker.phase, worker.kill_at = Phase.DOOMED, kill_at
+        worker.stopped_at = worker.measure_at = None
+        if kill_at is None:
+            self._watched.pop(worker.id, None)
+        else:
+            self._watched[worker.id] = worker
+
+    def _died(self, task: _Task, cause: Any, now: float) -> list[Action]:
+        self._spare_wanted = True
+        began = task.started_at is not None
+        if task.stop is not None:
+            return [self._settle(task, task.stop)]
+        if began and task.attempt < task.spec.limits.retries:
+            task.attempt += 1
+            task.executed += now - (task.started_at or now)
+        elif not began and task.deaths_before_start < FREE_RETRIES:
+            task.deaths_before_start += 1
+        else:
+            return [self._settle(task, Died(cause))]
+        del self._held[task.spec.id]
+        task.worker = task.started_at = None
+        self._queue[task.spec.id] = task
+        self._queue.move_to_end(task.spec.id, last=False)
+        return []
+
+    def _start_failed(self, cause: Any, hopeless: bool) -> list[Action]:
+        self._start_failures = START_ATTEMPTS if hopeless else self._start_failures + 1
+        if self._start_failures < START_ATTEMPTS or self._ready_workers():
+            return []
+        self.broken = cause
+        refused: list[Action] = [Settle(i, t.attempt, Refused(cause)) for i, t in self._queue.items()]
+        self._queue.clear()
+        return refused
+
+    def _ready_workers(self) -> bool:
+        return any(w.phase not in (Phase.STARTING, Phase.DOOMED) for w in self._workers.values())
+
+    def _dispatch(self) -> list[Action]:
+        actions: list[Action] = []
+        while self._queue and self._idle and len(self._held) < self.max_workers:
+            _, task = self._queue.popitem(last=False)
+            actions += self._assign(self._idle.pop(), task)
+        return actions + self._start_workers()
+
+    def _assign(self, worker: _Worker, task: _Task) -> list[Action]:
+        worker.phase, worker.task, task.worker = Phase.ASSIGNED, task, worker
+        self._held[task.spec.id] = task
+        actions: list[Action] = []
+        if task.spec.limits.memory_limit is not None:  # the first figure, before the task begins, is its baseline
+            worker.measure_at = 0.0
+            self._watched[worker.id] = worker
+            actions.append(Measure(worker.id))
+        actions.append(Assign(worker.id, task.spec.id, task.attempt))
+        return actions
+
+    def _start_workers(self) -> list[Action]:
+        if self.broken is not None or (self._start_failures >= START_ATTEMPTS and self._ready_workers()):
+            return []
+        spare = self._spare_wanted and not self.closing
+        wanted = min(self.max_workers, len(self._held) + len(self._queue)) + spare
+        alive = sum(worker.phase is not Phase.DOOMED for worker in self._workers.values())
+        return [self._start_worker() for _ in range(wanted - alive)]
+
+    def _start_worker(self) -> Action:
+        self._last_worker += 1
+        self._workers[self._last_worker] = _Worker(self._last_worker)
+        return StartWorker(self._last_worker)
+
+    def _retire(self, now: float) -> list[Action]:
+        """When closing and out of tasks, send every worker away."""
+        if not self.closing or self._queue:
+            return []
+        actions: list[Action] = []
+        for worker in list(self._workers.values()):
+            if worker.phase is Phase.IDLE:
+                self._idle.remove(worker)
+                self._doom(worker, now + EXIT_GRACE)
+                actions.append(Retire(worker.id))
+            elif worker.phase is Phase.STARTING and not self._held:
+                self._doom(worker, None)
+                actions.append(Kill(worker.id))
+        return actions

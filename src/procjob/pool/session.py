@@ -1,0 +1,157 @@
+"""What a running task can reach: `report_progress`, `stop_requested`, and the capture of its logs and warnings.
+
+A session belongs to one execution of one task. In a worker there is one at a time and every thread of the process sees
+it; where tasks share a process (inline, threads) each context sees its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from numbers import Real
+from typing import Any
+
+from ..events import Event, Logged, Progressed
+
+#: Seconds between two progress reports that travel; the last one always does.
+PROGRESS_EVERY = 0.02
+
+
+class Session:
+    """One execution: where its events go, and whether it has been asked to stop."""
+
+    def __init__(self, emit: Callable[[Event], None]) -> None:
+        self.emit = emit
+        self.stop_requested = False
+        self._next_progress = 0.0
+        self._held_back: Progressed | None = None
+
+    def progress(self, event: Progressed) -> None:
+        """Pass a report on, or hold it back while the last one is fresh."""
+        complete = event.total is not None and event.done >= event.total
+        if complete or event.time >= self._next_progress:
+            self._held_back = None
+            self._next_progress = event.time + PROGRESS_EVERY
+            self.emit(event)
+        else:
+            self._held_back = event
+
+    def flush(self) -> None:
+        """Send the report that was held back, if any."""
+        held_back, self._held_back = self._held_back, None
+        if held_back is not None:
+            self.emit(held_back)
+
+
+_of_context: ContextVar[Session | None] = ContextVar("procjob_session", default=None)
+_of_process: Session | None = None
+_is_worker = False
+
+
+def current() -> Session | None:
+    """Return the session of the calling task; None outside of any."""
+    return _of_context.get() or _of_process
+
+
+def become_worker() -> None:
+    """Mark this process as a worker: pools made in it run inline."""
+    global _is_worker
+    _is_worker = True
+
+
+def in_worker() -> bool:
+    """Return whether this process is a worker of a pool."""
+    return _is_worker
+
+
+def bind_process(session: Session | None) -> None:
+    """Worker: make a session the one of the whole process, or end it."""
+    global _of_process
+    _of_process = session
+
+
+@contextmanager
+def bind_context(session: Session) -> Iterator[None]:
+    """Make a session the one of the calling context."""
+    token = _of_context.set(session)
+    try:
+        yield
+    finally:
+        _of_context.reset(token)
+
+
+def report_progress(done: float, total: float | None = None, **info: Any) -> None:
+    """Tell the job how far the running task is.
+
+    Args:
+        done: units finished so far.
+        total: units in all; None if unknown.
+        **info: anything more to show; must be picklable.
+
+    At most 50 reports a second travel, and the last one always does. Outside of a job the call checks its arguments
+    and does nothing, so a simulator that uses it can still be called directly.
+
+    Raises:
+        TypeError: ``done`` or ``total`` is not a real number.
+        ValueError: one of them is not finite, ``done`` is negative or ``total`` is not positive.
+
+    Example:
+        >>> def simulate(steps):
+        ...     for step in range(steps):
+        ...         report_progress(step + 1, steps, energy=-1.0)
+        >>> simulate(3)
+    """
+    _check_number("done", done, lowest=0.0)
+    if total is not None:
+        _check_number("total", total, lowest=math.ulp(0.0))
+    session = current()
+    if session is not None:
+        session.progress(Progressed(time.monotonic(), done, total, info))
+
+
+def _check_number(name: str, value: object, *, lowest: float) -> None:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"report_progress: {name} must be a real number, not {value!r}")
+    if not math.isfinite(value) or value < lowest:
+        raise ValueError(f"report_progress: {name} must be finite and {'> 0' if lowest else '>= 0'}, not {value!r}")
+
+
+def stop_requested() -> bool:
+    """Return whether the running task has been asked to stop; False outside of a job.
+
+    Python code is interrupted anyway; this is for code that must not be interrupted half-way and asks at safe points.
+    """
+    session = current()
+    return session is not None and session.stop_requested
+
+
+class CaptureHandler(logging.Handler):
+    """Send every log record of the running task to its session."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass one record on; outside of a task it is dropped."""
+        session = current()
+        if session is not None:
+            session.emit(Logged(time.monotonic(), "log", self.format(record), record.levelno, record.name))
+
+
+def capture_warnings() -> None:
+    """Worker: send warnings to the session, each once per place; the parent's filters decide what is shown."""
+    warnings.resetwarnings()
+    warnings.simplefilter("default")
+    warnings.showwarning = show_warning
+
+
+def show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """Stand in for `warnings.showwarning` while a task runs."""
+    session = current()
+    if session is not None:
+        name = f"{category.__module__}:{category.__qualname__}"
+        session.emit(Logged(time.monotonic(), "warning", str(message), logging.WARNING, name, filename, lineno))

@@ -1,0 +1,232 @@
+"""Messages between the parent and one worker, and the frames that carry them over a duplex pipe.
+
+    parent                                worker
+      Initialize ───────────────────────>   runs the initializer
+                 <───────────────────────  Ready | StartFailed
+      StoreConstant* Run ───────────────>
+                 <───────────────────────  Started, Report*, Finished
+      Interrupt (then SIGUSR1) ─────────>   only while a task runs; a late one names a task that is gone
+      DropConstant, Leave ──────────────>
+
+A frame is a fixed header (kind, task, attempt, length of the body) and the body. Frames of one direction arrive whole and
+in order, or the stream has ended; a reader never blocks on half a frame unless its descriptor blocks.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections import deque
+from dataclasses import dataclass
+from enum import IntEnum
+
+from ..events import Usage
+
+_HEADER = struct.Struct("<BQIQ")
+_USAGE = struct.Struct("<Bddq")
+_CHUNK = 1 << 16
+Buffer = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Initialize:
+    """``body``: the pickled call of the user's initializer, or empty."""
+
+    body: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The worker waits for its first task."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartFailed:
+    """``body``: the packed exception of the initializer."""
+
+    body: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class StoreConstant:
+    """``body``: digest (`DIGEST_SIZE` bytes) and pickle of an object that later calls refer to."""
+
+    body: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class DropConstant:
+    """``body``: digest of a constant to forget."""
+
+    body: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """``body``: the pickled call ``(fn, args, kwargs)``."""
+
+    task: int
+    attempt: int
+    body: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """Stop this attempt of this task, if it still runs."""
+
+    task: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """End the process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The worker begins the task now."""
+
+    task: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """``body``: a pickled `procjob.events.Event` of the running task."""
+
+    task: int
+    attempt: int
+    body: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The worker has let go of the task. ``body``: see `pack_outcome`."""
+
+    task: int
+    attempt: int
+    body: Buffer
+
+
+Message = (
+    Initialize
+    | Ready
+    | StartFailed
+    | StoreConstant
+    | DropConstant
+    | Run
+    | Interrupt
+    | Leave
+    | Started
+    | Report
+    | Finished
+)
+_KINDS: tuple[type[Message], ...] = (
+    Initialize, Ready, StartFailed, StoreConstant, DropConstant, Run, Interrupt, Leave, Started, Report, Finished,
+)  # fmt: skip
+_CODE = {kind: code for code, kind in enumerate(_KINDS)}
+_WITH_TASK = frozenset({Run, Interrupt, Started, Report, Finished})
+_WITH_BODY = frozenset({Initialize, StartFailed, StoreConstant, DropConstant, Run, Report, Finished})
+
+
+def encode(message: Message) -> list[Buffer]:
+    """Return the buffers to write, in order, for one message."""
+    kind = type(message)
+    task, attempt = (message.task, message.attempt) if kind in _WITH_TASK else (0, 0)  # type: ignore[union-attr]
+    body: Buffer = message.body if kind in _WITH_BODY else b""  # type: ignore[union-attr]
+    header = _HEADER.pack(_CODE[kind], task, attempt, len(body))
+    if len(body) < _CHUNK:
+        return [b"".join((header, body))]
+    return [header, body]
+
+
+def _decode(code: int, task: int, attempt: int, body: Buffer) -> Message:
+    kind = _KINDS[code]
+    arguments: list[int | Buffer] = [task, attempt] if kind in _WITH_TASK else []
+    if kind in _WITH_BODY:
+        arguments.append(body)
+    return kind(*arguments)  # type: ignore[arg-type]
+
+
+class FrameReader:
+    """Cut the bytes of one descriptor into messages; one system call a `fill`."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._small = bytearray()
+        self._large: memoryview | None = None
+        self._large_filled = 0
+        self._large_head = (0, 0, 0)
+        self.messages: deque[Message] = deque()
+
+    @property
+    def in_large_body(self) -> bool:
+        """Whether the next `fill` goes on with a message of which more than one read's worth is expected."""
+        return self._large is not None
+
+    def fill(self) -> bool:
+        """Read once and queue what became whole in `messages`. False at the end of the stream.
+
+        Raises:
+            BlockingIOError: the descriptor does not block and has nothing.
+        """
+        if self._large is not None:
+            count = os.readv(self._fd, [self._large[self._large_filled :]])
+            self._large_filled += count
+            if self._large_filled == len(self._large):
+                self.messages.append(_decode(*self._large_head, self._large))
+                self._large = None
+            return count > 0
+        chunk = os.read(self._fd, _CHUNK)
+        self._small += chunk
+        self._cut()
+        return len(chunk) > 0
+
+    def _cut(self) -> None:
+        small, at = self._small, 0
+        while len(small) - at >= _HEADER.size:
+            code, task, attempt, length = _HEADER.unpack_from(small, at)
+            body_at = at + _HEADER.size
+            if length > _CHUNK and len(small) - body_at < length:
+                self._begin_large((code, task, attempt), length, small[body_at:])
+                at = len(small)
+                break
+            if len(small) - body_at < length:
+                break
+            self.messages.append(_decode(code, task, attempt, bytes(small[body_at : body_at + length])))
+            at = body_at + length
+        del small[:at]
+
+    def _begin_large(self, head: tuple[int, int, int], length: int, begun: bytearray) -> None:
+        self._large = memoryview(bytearray(length))
+        self._large[: len(begun)] = begun
+        self._large_filled, self._large_head = len(begun), head
+
+
+class OutcomeKind(IntEnum):
+    """What a `Finished` message carries behind its usage."""
+
+    RETURNED = 0  # the pickled result
+    RAISED = 1  # the packed exception
+    INTERRUPTED = 2  # nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A decoded `Finished`: how the call ended, what it cost, and the pickled value."""
+
+    kind: OutcomeKind
+    usage: Usage
+    value: memoryview
+
+
+def pack_outcome(kind: OutcomeKind, usage: Usage, value: bytes) -> bytes:
+    """Return the body of a `Finished` message."""
+    return _USAGE.pack(kind, usage.run_seconds, usage.cpu_seconds, usage.peak_rss) + value
+
+
+def unpack_outcome(body: Buffer) -> Outcome:
+    """Undo `pack_outcome`; the value is a view into ``body``."""
+    kind, run_seconds, cpu_seconds, peak_rss = _USAGE.unpack_from(body)
+    return Outcome(OutcomeKind(kind), Usage(run_seconds, cpu_seconds, peak_rss), memoryview(body)[_USAGE.size :])

@@ -1,0 +1,274 @@
+"""The child side of one worker: a loop that runs one task at a time, and the interrupt that can stop it.
+
+Started by `procjob.pool.process`; imported by name, so nothing here relies on ``__main__``.
+
+Invariants:
+- A frame is written whole: the interrupt waits while the main thread holds the channel (`Channel.busy`).
+- The interrupt carries (task, attempt) and raises only between `_armed` being set and cleared, at most once for each
+  attempt: it disarms itself before it raises. So it can never hit the next task, nor the loop.
+- The parent writes the Interrupt frame before it sends the signal. A signal that comes before the task is armed is
+  remembered (`_missed`) and looked at on arming.
+- The worker never outlives its parent: PR_SET_PDEATHSIG on Linux, and a thread that waits for the channel to hang up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import logging
+import os
+import pickle
+import resource
+import select
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from types import FrameType
+from typing import Any
+
+from ..events import Event, Usage
+from . import constants, session, wire
+from .pickling import dumps, loads, pack_exception
+
+#: The signal that makes a worker look for an Interrupt.
+INTERRUPT_SIGNAL = signal.SIGUSR1
+#: ``ru_maxrss`` counts kilobytes on Linux and bytes on macOS.
+_MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+class TaskInterrupt(BaseException):
+    """Raised in the task when its job is stopped. Let it pass; catching it only makes the stop ladder go on."""
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """What a worker is born with: the child's ends of its pipes, its parent's pid, the level of captured logs."""
+
+    channel: Connection
+    stdout: Connection
+    stderr: Connection
+    parent_pid: int
+    log_level: int
+
+
+class Channel:
+    """The worker's end of the duplex pipe. Only the main thread receives; any thread may send."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._reader = wire.FrameReader(fd)
+        self._lock = threading.RLock()
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
+
+    def receive(self) -> wire.Message | None:
+        """Block until a message is there; None: the parent has hung up."""
+        while not self._reader.messages:
+            if not self._reader.fill():
+                return None
+        return self._reader.messages.popleft()
+
+    def send(self, message: wire.Message) -> None:
+        """Write one frame."""
+        with self._lock:
+            for buffer in wire.encode(message):
+                view = memoryview(buffer)
+                while view:
+                    view = view[os.write(self.fd, view) :]
+
+    def busy(self) -> bool:
+        """Whether the calling thread is in the middle of `send`."""
+        return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # the one way to ask an RLock
+
+    def take_interrupt(self, task: int, attempt: int) -> bool:
+        """Read what has arrived, without blocking; whether it holds the interrupt of this attempt."""
+        while self._poll.poll(0):
+            if not self._reader.fill():
+                return False  # the parent is gone; the watcher or the loop ends this process
+        wanted = wire.Interrupt(task, attempt)
+        if wanted not in self._reader.messages:
+            return False
+        self._reader.messages.remove(wanted)
+        return True
+
+
+class Worker:
+    """The loop and its interrupt."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._armed: tuple[int, int] | None = None
+        self._missed = False
+        self._deferred = False
+        self._session: session.Session | None = None
+
+    def serve(self) -> int:
+        """Run tasks until told to leave; returns the exit code of the process."""
+        signal.signal(INTERRUPT_SIGNAL, self._on_signal)
+        while (message := self._channel.receive()) is not None:
+            match message:
+                case wire.Run(task, attempt, body):
+                    self._run(task, attempt, body)
+                    del body
+                case wire.StoreConstant(body):
+                    constants.store(body)
+                case wire.DropConstant(body):
+                    constants.drop(bytes(body))
+                case wire.Initialize(body):
+                    if not self._initialize(body):
+                        return 1
+                case wire.Leave():
+                    return 0
+                case wire.Interrupt():
+                    pass  # too late: its task has ended
+            del message
+        return 0
+
+    def _initialize(self, body: wire.Buffer) -> bool:
+        try:
+            if body:
+                fn, args, kwargs = loads(body, what="the initializer")
+                fn(*args, **kwargs)
+        except BaseException as exc:
+            self._channel.send(wire.StartFailed(pack_exception(exc)))
+            return False
+        self._channel.send(wire.Ready())
+        return True
+
+    # ------------------------------------------------------------ one task
+
+    def _run(self, task: int, attempt: int, call: wire.Buffer) -> None:
+        self._channel.send(wire.Started(task, attempt))
+        self._session = session.Session(lambda event: self._report(task, attempt, event))
+        session.bind_process(self._session)
+        began, cpu_began = time.perf_counter(), time.process_time()
+        kind, value = self._outcome(task, attempt, call)
+        usage = Usage(
+            time.perf_counter() - began,
+            time.process_time() - cpu_began,
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT,
+        )
+        self._session.flush()
+        session.bind_process(None)
+        flush_standard_streams()
+        self._channel.send(wire.Finished(task, attempt, wire.pack_outcome(kind, usage, value)))
+
+    def _outcome(self, task: int, attempt: int, call: wire.Buffer) -> tuple[wire.OutcomeKind, bytes]:
+        # The outer `try` catches an interrupt wherever it strikes after arming: in the task, while its exception is
+        # being packed, or on the last bytecode before the channel is disarmed.
+        try:
+            self._armed = (task, attempt)
+            if self._missed:
+                self._missed = False
+                self._interrupt_if_asked()
+            try:
+                outcome = wire.OutcomeKind.RETURNED, self._call(call)
+            except TaskInterrupt:
+                raise
+            except BaseException as exc:  # the task's own end, whatever it raised, is its outcome
+                outcome = wire.OutcomeKind.RAISED, pack_exception(exc)
+            self._armed = None
+        except TaskInterrupt:
+            return wire.OutcomeKind.INTERRUPTED, b""
+        return outcome
+
+    def _call(self, call: wire.Buffer) -> bytes:
+        fn, args, kwargs = loads(call, what="the call")
+        return dumps(fn(*args, **kwargs), label="result")
+
+    def _report(self, task: int, attempt: int, event: Event) -> None:
+        self._channel.send(wire.Report(task, attempt, pickle.dumps(event, pickle.HIGHEST_PROTOCOL)))
+        if self._deferred and threading.current_thread() is threading.main_thread():
+            self._deferred = False
+            self._interrupt_if_asked()
+
+    # ------------------------------------------------------------ the interrupt
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        if self._armed is None:
+            self._missed = True
+        elif self._channel.busy():
+            self._deferred = True
+        else:
+            self._interrupt_if_asked()
+
+    def _interrupt_if_asked(self) -> None:
+        if self._armed is not None and self._channel.take_interrupt(*self._armed):
+            self._armed = None
+            if self._session is not None:
+                self._session.stop_requested = True
+            raise TaskInterrupt
+
+
+def flush_standard_streams() -> None:
+    """Push out what the task printed, so that it reaches the parent before the task's end does."""
+    for stream in (sys.stdout, sys.stderr):
+        # A task may have closed or replaced its streams: what it printed is then its own affair.
+        with contextlib.suppress(ValueError, OSError, AttributeError):
+            stream.flush()
+
+
+# ---------------------------------------------------------------- start of the process
+
+
+def main(config: WorkerConfig) -> None:
+    """Entry point of the process."""
+    _die_with(config.parent_pid)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    signal.signal(INTERRUPT_SIGNAL, signal.SIG_IGN)  # until the loop listens
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, INTERRUPT_SIGNAL})
+    _redirect_standard_streams(config)
+    faulthandler.enable()
+    _capture(config.log_level)
+    session.become_worker()
+    os.set_inheritable(config.channel.fileno(), False)
+    channel = Channel(config.channel.fileno())
+    threading.Thread(target=_watch_parent, args=(channel.fd,), name="procjob-watch", daemon=True).start()
+    sys.exit(Worker(channel).serve())
+
+
+def _die_with(parent_pid: int) -> None:
+    if sys.platform == "linux":
+        import ctypes  # noqa: PLC0415  (Linux only)
+
+        PR_SET_PDEATHSIG = 1
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:  # it died before the line above
+        os._exit(1)
+
+
+def _watch_parent(channel_fd: int) -> None:
+    """End this process and its children when the parent's end of the channel closes, even while a task runs."""
+    hang_up = select.poll()
+    hang_up.register(channel_fd, 0)  # no input events: only POLLHUP and POLLERR, which are always reported
+    hang_up.poll()
+    import psutil  # noqa: PLC0415  (only at the end)
+
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            child.kill()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _redirect_standard_streams(config: WorkerConfig) -> None:
+    """Make the pipes to the parent descriptors 1 and 2, for C code too, and leave the script's stdin alone."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((null, 0), (config.stdout.fileno(), 1), (config.stderr.fileno(), 2)):
+        os.dup2(source, target)
+    os.close(null)
+    config.stdout.close()
+    config.stderr.close()
+    for name, fd in (("stdout", 1), ("stderr", 2)):
+        stream: Any = open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115, PTH123
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+def _capture(log_level: int) -> None:
+    root = logging.getLogger()
+    root.setLevel(log_level)
+    root.addHandler(session.CaptureHandler())
+    session.capture_warnings()
