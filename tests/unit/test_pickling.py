@@ -377,6 +377,18 @@ def test_hostile_values_do_not_break_the_search() -> None:
     assert path_of({Hostile(): LOCK}).startswith("value.<key <")
 
 
+def test_a_culprit_that_fails_to_name_its_class_is_still_named() -> None:
+    class Nameless:
+        def __reduce__(self) -> Any:
+            raise ValueError("no")
+
+        @property  # type: ignore[misc]
+        def __class__(self) -> Any:
+            raise OSError
+
+    assert message_of([Nameless()]).startswith("value[0]: ")
+
+
 def test_the_search_changes_nothing() -> None:
     value = {"a": iter([1, 2, 3]), "b": Box(items=[1, {2}]), "c": (i for i in "xyz"), "d": LOCK}
     path_of(value)

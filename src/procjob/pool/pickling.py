@@ -134,7 +134,7 @@ def _call_parts(fn: object, args: Iterable[object], kwargs: Mapping[str, object]
 _HINTS = {
     "generator": "pass a list of its items instead",
     "socket": "pass its address and connect inside the task instead",
-    "Connection": "pass its address and connect inside the task instead",
+    "Connection": "connect inside the task instead",
     "lock": "create it inside the task instead",
     "RLock": "create it inside the task instead",
 }
@@ -153,7 +153,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _hint(value: object) -> str:
-    if isinstance(value, io.IOBase):
+    if issubclass(type(value), io.IOBase):  # isinstance would ask the value for its __class__
         return "pass its path and open it inside the task instead"
     return _HINTS.get(type(value).__name__, "leave it out, or create it inside the task instead")
 
@@ -538,7 +538,11 @@ def _notes(exc: BaseException) -> tuple[str, ...]:
 
 
 def _guarded(call: Callable[[], _T], otherwise: _T) -> _T:
-    """Run code of a foreign exception, which may raise anything, `SystemExit` included, to save what can be saved."""
+    """Run code of a foreign exception, which may raise anything, `SystemExit` included, to save what can be saved.
+
+    An interrupt of the stop ladder that lands here is swallowed too: the task is over, and the parent, which accepted
+    the stop, knows its outcome.
+    """
     try:
         return call()
     except BaseException as error:
