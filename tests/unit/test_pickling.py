@@ -244,6 +244,11 @@ def test_the_path_names_a_dict_key_and_an_element_of_a_set() -> None:
     assert path_of([{LOCK}]) == "value[0].<element 0>"
 
 
+def test_a_long_key_stays_whole_in_the_path_unless_it_is_huge() -> None:
+    assert path_of({"k" * 500: LOCK}) == f"value['{'k' * 500}']"
+    assert len(path_of({"k" * 1_000_000: LOCK})) < 1200
+
+
 def test_the_path_names_a_closure_variable() -> None:
     lock = threading.Lock()
     assert path_of(lambda: lock, "fn") == "fn.<closure 'lock'>"
@@ -447,7 +452,7 @@ def structures_with_a_lock(draw: st.DrawFn) -> tuple[object, object]:
     return value, lock
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(structures_with_a_lock())
 def test_a_lock_hidden_anywhere_is_named_by_a_path_that_evaluates_to_it(hidden: tuple[object, object]) -> None:
     value, lock = hidden

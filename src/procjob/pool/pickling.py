@@ -577,7 +577,7 @@ def _text(exc: BaseException) -> str:
 
 
 def _short_repr(key: object) -> str:
-    return _guarded(lambda: _clip(repr(key), 100), f"<{_type_name(key)}>")
+    return _guarded(lambda: _clip(repr(key), 1000), f"<{_type_name(key)}>")
 
 
 def _clip(text: str, length: int) -> str:
