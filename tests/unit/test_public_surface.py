@@ -1,0 +1,46 @@
+"""`import procjob`: what it offers and what it costs."""
+
+import subprocess
+import sys
+
+import pytest
+
+import procjob
+
+OPTIONAL = {"qiskit", "qiskit_aer", "pandas", "xarray", "matplotlib", "dask", "distributed"}
+
+
+def packages_loaded_by(code: str) -> set[str]:
+    """Top-level names in `sys.modules` of a fresh interpreter after `code`."""
+    code += "\nimport sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+    return set(run.stdout.split())
+
+
+@pytest.mark.parametrize("name", procjob.__all__)
+def test_a_public_name_resolves(name):
+    assert getattr(procjob, name) is not None
+
+
+def test_star_import_gives_the_public_names_and_nothing_else():
+    namespace = {}
+    exec("from procjob import *", namespace)
+    assert namespace.keys() - {"__builtins__"} == set(procjob.__all__)
+
+
+def test_dir_shows_the_public_names():
+    assert set(procjob.__all__) <= set(dir(procjob))
+
+
+def test_an_unknown_name_is_an_attribute_error_that_names_it():
+    with pytest.raises(AttributeError, match=r"procjob.*'Bakend'"):
+        _ = procjob.Bakend
+
+
+def test_import_procjob_loads_no_other_package():
+    assert not packages_loaded_by("import procjob") & (OPTIONAL | {"cloudpickle", "loky", "numpy", "psutil", "tqdm"})
+
+
+def test_no_public_name_loads_an_optional_package_or_the_progress_bar():
+    loaded = packages_loaded_by("from procjob import *")
+    assert not loaded & (OPTIONAL | {"scipy", "tqdm"})
