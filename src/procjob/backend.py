@@ -10,11 +10,10 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from .engine import Engine, InlineEngine, ProcessEngine, Task
-from .errors import JobError
-from .job import Job
-from .pool.scheduler import Limits
-from .pool.session import in_worker
+from procjob.engine import Engine, InlineEngine, ProcessEngine, Task
+from procjob.job import Job
+from procjob.pool.scheduler import Limits
+from procjob.pool.session import in_worker
 
 _UNSET: Any = object()
 
@@ -88,7 +87,9 @@ class Backend:
         }
         given = {key: value for key, value in settings.items() if value is not None}
         self._owns_engine = engine is None
-        self._engine: Engine = _make_engine(workers, given) if engine is None else _checked_engine(engine, workers, given)
+        self._engine: Engine = (
+            _make_engine(workers, given) if engine is None else _checked_engine(engine, workers, given)
+        )
         self._shipped = self._engine.ship(simulator, label="simulator")
         self._jobs: weakref.WeakSet[Job] = weakref.WeakSet()
         self._jobs_lock = threading.Lock()
@@ -194,7 +195,9 @@ class Backend:
             self._signature.bind(run_input, **options)
         except TypeError as exc:
             allowed = [
-                p.name for p in list(self._signature.parameters.values())[1:] if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
+                p.name
+                for p in list(self._signature.parameters.values())[1:]
+                if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
             ]
             raise TypeError(
                 f"{self.name} cannot be called so: {exc}. Its options: {', '.join(allowed) or 'none'}; job options: "
@@ -247,7 +250,7 @@ def _check_number(name: str, value: Any, expected: str) -> None:
         raise TypeError(f"{name} must be {expected}, not {value!r}")
 
 
-def _checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
+def _checked_tags(tags: Any) -> tuple[str, ...]:
     words = () if isinstance(tags, str) else tuple(tags)
     if isinstance(tags, str) or not all(isinstance(word, str) for word in words):
         raise TypeError(f"tags must be a list of strings, not {tags!r}")

@@ -21,16 +21,16 @@ from dataclasses import dataclass, field
 from socket import gethostname
 from typing import Any, Protocol
 
-from .errors import JobError, WorkerDiedError
-from .events import Accepted, Event, EventSink, Finished, Started, Usage
-from .pool import session
-from .pool.constants import Constant, referenced
-from .pool.dispatcher import Dispatcher
-from .pool.environment import default_workers
-from .pool.executor import NO_LIMITS, Pool, at_least_one
-from .pool.futures import TaskFuture
-from .pool.pickling import dumps, dumps_call, loads, pack_exception, unpack_exception
-from .pool.scheduler import Limits
+from procjob.errors import JobError, WorkerDiedError
+from procjob.events import Accepted, Event, EventSink, Finished, Started, Usage
+from procjob.pool import session
+from procjob.pool.constants import Constant, referenced
+from procjob.pool.dispatcher import Dispatcher
+from procjob.pool.environment import default_workers
+from procjob.pool.executor import NO_LIMITS, Pool, at_least_one
+from procjob.pool.futures import TaskFuture
+from procjob.pool.pickling import dumps, dumps_call, loads, pack_exception, unpack_exception
+from procjob.pool.scheduler import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +232,7 @@ class InlineEngine:
         """See `Engine.submit`; the future is final when it is returned."""
         _check_open(self._closed)
         _refuse_limits(task.limits, "the inline engine (workers=0)", retries_too=False)
-        _, args, kwargs = loads(dumps_call(None, task.args, dict(task.kwargs)), what="the call")
+        _, args, kwargs = loads(dumps_call(_copied, task.args, dict(task.kwargs)), what="the call")
         execution = session.Session(sink)
         future: TaskFuture[Any] = TaskFuture(lambda: _request_stop(execution), self._callbacks.post)
         future.claim()
@@ -247,7 +247,7 @@ class InlineEngine:
         except KeyboardInterrupt:  # a Ctrl-C is the caller's, not the task's outcome
             interrupted = True
             raise
-        except BaseException as exc:  # the task's own end, as in a worker
+        except BaseException as exc:  # noqa: BLE001  (the task's own end, whatever it raised, is its outcome)
             exception = exc
         finally:
             usage = Usage(time.perf_counter() - began, time.process_time() - cpu_began)
@@ -320,12 +320,13 @@ class ExecutorEngine:
         return future
 
     def _finish(self, future: _ExecutorFuture, sink: EventSink, describe: Callable[[], str] | None) -> None:
-        result, exception, cancelled, usage = None, None, future.inner.cancelled(), None
+        result, usage, cancelled = None, None, future.inner.cancelled()
+        exception: BaseException | None = None
         if not cancelled:
             name = describe() if describe is not None else "the task"
             try:
                 remote: _Remote = future.inner.result()
-            except Exception as exc:  # of the executor itself: the task's own exception is inside the result
+            except Exception as exc:  # noqa: BLE001  (the executor's own: that of the task is inside the result)
                 exception = WorkerDiedError(f"the executor lost {name}: {type(exc).__name__}: {exc}")
                 exception.__cause__ = exc
             else:
@@ -406,7 +407,7 @@ def _execute(pickled: bytes) -> _Remote:
         with capture(execution):
             fn, args, kwargs = loads(pickled, what="the call")
             returned, value = True, dumps(fn(*args, **kwargs), label="result")
-    except BaseException as exc:  # the task's own end is its outcome
+    except BaseException as exc:  # noqa: BLE001  (the task's own end, whatever it raised, is its outcome)
         returned, value = False, pack_exception(exc)
     execution.flush()
     return _Remote(returned, value, events, Usage(time.perf_counter() - began, time.thread_time() - cpu_began))
@@ -430,6 +431,10 @@ def capture(execution: session.Session) -> Iterator[None]:
         execution.flush()
 
 
+def _copied(*args: Any, **kwargs: Any) -> None:
+    """Stand for the callable where only its arguments are pickled."""
+
+
 def _request_stop(execution: session.Session) -> None:
     execution.stop_requested = True
 
@@ -445,4 +450,6 @@ def _refuse_limits(limits: Limits, engine: str, *, retries_too: bool) -> None:
         asked["retries"] = limits.retries or None
     for name, value in asked.items():
         if value is not None:
-            raise JobError(f"{engine} cannot keep {name}={value!r}; drop it, or use worker processes (workers=1 or more)")
+            raise JobError(
+                f"{engine} cannot keep {name}={value!r}; drop it, or use worker processes (workers=1 or more)"
+            )

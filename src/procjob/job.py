@@ -20,12 +20,12 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from .errors import JobCancelledError, JobError, JobTimeoutError
-from .events import Accepted, Event, Finished, Logged, Progressed, Started
-from .status import JOB_FINAL_STATES, JobStatus
+from procjob.errors import JobCancelledError, JobError, JobTimeoutError
+from procjob.events import Accepted, Event, Finished, Logged, Progressed, Started
+from procjob.status import JOB_FINAL_STATES, JobStatus
 
 if TYPE_CHECKING:
-    from .engine import Engine, Task
+    from procjob.engine import Engine, Task
 
 #: Pieces of output that a job keeps; older ones are dropped.
 LOGS_KEPT = 10_000
@@ -43,7 +43,7 @@ class JobV1(ABC):
     version = 1
 
     def __init__(self, backend: Any, job_id: str, **metadata: Any) -> None:
-        if not isinstance(job_id, str) or not job_id:
+        if not job_id or not isinstance(job_id, str):
             raise TypeError(f"job_id must be a non-empty string, not {job_id!r}")
         self._backend = backend
         self._job_id = job_id
@@ -416,8 +416,8 @@ class Job(JobV1):
         match event:
             case Progressed():
                 self._progress = event
-                for fn in list(self._on_progress):
-                    self._engine.post(fn, event)
+                for listener in list(self._on_progress):
+                    self._engine.post(listener, event)
             case Logged():
                 self._logs.append(event)
             case Accepted(now, future):
@@ -463,7 +463,7 @@ class Job(JobV1):
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-        except Exception:  # noqa: BLE001, S110  (raised again below, as `result` does)
+        except Exception:  # noqa: BLE001  (raised again below, as `result` does)
             pass
         return self.result()
 

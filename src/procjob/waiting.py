@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
 from typing import NamedTuple
 
-from .errors import JobTimeoutError
-from .job import Job, check_seconds
+from procjob.errors import JobTimeoutError
+from procjob.job import Job, check_seconds
 
 
 class DoneAndNotDone(NamedTuple):
@@ -33,9 +33,7 @@ def wait(jobs: Iterable[Job], timeout: float | None = None, return_when: str = A
     """
     check_seconds("timeout", timeout)
     if return_when not in (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION):
-        raise ValueError(
-            f"return_when must be ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION, not {return_when!r}"
-        )
+        raise ValueError(f"return_when must be ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION, not {return_when!r}")
     by_future = {job.future: job for job in _checked(jobs)}
     done, not_done = concurrent.futures.wait(by_future, timeout, return_when)
     return DoneAndNotDone({by_future[f] for f in done}, {by_future[f] for f in not_done})

@@ -522,7 +522,7 @@ def text_of(exc: BaseException) -> str:
 def raised(call: Callable[[], Any]) -> BaseException:
     try:
         call()
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         return error
     raise AssertionError("nothing was raised")
 

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from hashlib import blake2b
 from typing import Any
 
-from .pickling import dumps
+from procjob.pool.pickling import dumps
 
 DIGEST_SIZE = 16
 

@@ -16,6 +16,7 @@ Invariants:
 from __future__ import annotations
 
 import atexit
+import contextlib
 import itertools
 import logging
 import os
@@ -24,7 +25,6 @@ import signal
 import sys
 import threading
 import time
-import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from socket import gethostname
 from typing import Any, ParamSpec, TypeVar
 
-from ..errors import (
+from procjob.errors import (
     MemoryLimitExceeded,
     NotPicklableError,
     ProcjobError,
@@ -41,16 +41,16 @@ from ..errors import (
     TimeLimitExceeded,
     WorkerDiedError,
 )
-from ..events import Accepted, Event, EventSink, Finished, Logged, Started, Usage
-from . import wire
-from .constants import Constant, referenced
-from .dispatcher import Dispatcher, run_logged
-from .environment import default_workers, worker_environment
-from .futures import TaskFuture
-from .pickling import dumps_call, loads, unpack_exception
-from .process import OutputPipe, WorkerProcess, block_interrupts
-from .relay import captured_level, relay
-from .scheduler import (
+from procjob.events import Accepted, Event, EventSink, Finished, Logged, Started, Usage
+from procjob.pool import wire
+from procjob.pool.constants import Constant, referenced
+from procjob.pool.dispatcher import Dispatcher, run_logged
+from procjob.pool.environment import default_workers, worker_environment
+from procjob.pool.futures import TaskFuture
+from procjob.pool.pickling import dumps_call, loads, unpack_exception
+from procjob.pool.process import OutputPipe, WorkerProcess, block_interrupts
+from procjob.pool.relay import captured_level, relay
+from procjob.pool.scheduler import (
     Action,
     Assign,
     Completed,
@@ -69,7 +69,6 @@ from .scheduler import (
     TaskSpec,
     Verdict,
 )
-from .session import in_worker
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -303,13 +302,13 @@ class Pool:
                     self._start(worker)
                 case Interrupt(worker, task, attempt):
                     self._live[worker].process.interrupt(task, attempt)
-                    self._watch_writing(self._live[worker], worker)
+                    self._watch_writing(self._live[worker])
                 case Kill(worker):
                     if worker in self._live:
                         self._live[worker].process.kill()
                 case Retire(worker):
                     self._live[worker].process.send(wire.Leave())
-                    self._watch_writing(self._live[worker], worker)
+                    self._watch_writing(self._live[worker])
                 case Measure(worker):
                     rss = self._live[worker].process.tree_rss()
                     self._perform(self._scheduler.measured(worker, rss, time.monotonic()))
@@ -325,14 +324,14 @@ class Pool:
         live.call = call
         live.process.run(action.task, action.attempt, call.pickled, call.constants)
         live.process.drop_constants(call.constants)
-        self._watch_writing(live, worker)
+        self._watch_writing(live)
 
     # ------------------------------------------------------------ workers come and go
 
     def _start(self, worker: int) -> None:
         try:
             live = _Live(WorkerProcess(self._environment, self._log_level, self._initializer))
-        except Exception as exc:  # fork, pipe or exec failed: the pool lives on or refuses, as the scheduler says
+        except Exception as exc:  # noqa: BLE001  (whatever kept it from starting: the scheduler tries again or refuses)
             logger.warning("a worker process could not be started: %s", exc)
             self._perform(self._scheduler.worker_gone(worker, exc, time.monotonic()))
             return
@@ -349,7 +348,7 @@ class Pool:
             return []
         if mask & selectors.EVENT_WRITE:
             live.process.flush()
-            self._watch_writing(live, worker)
+            self._watch_writing(live)
         if not mask & selectors.EVENT_READ:
             return []
         messages, hung_up = live.process.receive()
@@ -407,11 +406,9 @@ class Pool:
         live.process.close()
         del self._live[worker]
         cause: Any = live.start_failure or _Death(live.process.pid, exitcode, live.process.stderr_tail)
-        return self._scheduler.worker_gone(
-            worker, cause, time.monotonic(), hopeless=live.start_failure is not None
-        )
+        return self._scheduler.worker_gone(worker, cause, time.monotonic(), hopeless=live.start_failure is not None)
 
-    def _watch_writing(self, live: _Live, worker: int) -> None:
+    def _watch_writing(self, live: _Live) -> None:
         """Wait for the channel to take more exactly while something is unsent."""
         if live.writing is not live.process.unsent:
             live.writing = live.process.unsent
@@ -450,17 +447,17 @@ class Pool:
             self._forget(output.fd)  # the pipe fills and the worker waits, until the dispatcher has caught up
         if live.call is not None and live.call.sink is not None:
             live.call.sink(event)
-        self._dispatcher.post(self._relay_output, worker, output, event)
+        self._dispatcher.post(self._relay_output, worker, event)
         return True
 
-    def _relay_output(self, worker: int, output: OutputPipe, event: Logged) -> None:
+    def _relay_output(self, worker: int, event: Logged) -> None:
         """Dispatcher: show a text, then let the pool thread read on."""
         try:
             relay(event)
         finally:
-            self._tell(lambda _: self._output_relayed(worker, output, len(event.text)))
+            self._tell(lambda _: self._output_relayed(worker, len(event.text)))
 
-    def _output_relayed(self, worker: int, output: OutputPipe, size: int) -> list[Action]:
+    def _output_relayed(self, worker: int, size: int) -> list[Action]:
         live = self._live.get(worker)
         if live is not None:
             live.unrelayed -= size
@@ -529,16 +526,14 @@ class Pool:
         os.close(self._wake_read)
         os.close(self._wake_write)
 
-    def _on_wake(self, mask: int) -> list[Action]:
+    def _on_wake(self, _: int) -> list[Action]:
         os.read(self._wake_read, 4096)
         return []
 
 
 def _wake(fd: int) -> None:
-    try:
+    with contextlib.suppress(BlockingIOError):  # full: it is awake as soon as it looks
         os.write(fd, b"\0")
-    except BlockingIOError:
-        pass  # full: it is awake as soon as it looks
 
 
 # ---------------------------------------------------------------- what a verdict says
@@ -608,7 +603,7 @@ _exiting = False
 
 def _close_all() -> None:
     """At exit: finish or stop what runs, so that the interpreter neither hangs nor leaves a process behind."""
-    global _exiting
+    global _exiting  # noqa: PLW0603  (a process exits once)
     _exiting = True
     interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
     pools = [pool for pool in list(_pools) if not pool._foreign()]
@@ -671,9 +666,7 @@ class ProcessPoolExecutor(Executor):
         if threads_per_worker is not None:
             at_least_one("threads_per_worker", threads_per_worker)
         pickled = b"" if initializer is None else dumps_call(initializer, tuple(initargs), {})
-        self._pool = Pool(
-            workers, initializer=pickled, threads_per_worker=threads_per_worker, environment=environment
-        )
+        self._pool = Pool(workers, initializer=pickled, threads_per_worker=threads_per_worker, environment=environment)
         # The finalizer must not keep the executor alive; the pool ends by itself when nothing is left to do.
         weakref.finalize(self, self._pool.close).atexit = False
 
@@ -696,7 +689,7 @@ class ProcessPoolExecutor(Executor):
             return failed
         return self._pool.submit(pickled, constants)
 
-    def map(  # type: ignore[override]
+    def map(
         self,
         fn: Callable[..., T],
         *iterables: Iterable[Any],
@@ -740,9 +733,7 @@ class ProcessPoolExecutor(Executor):
         try:
             while pending:
                 chunk = next(rest, None)
-                yield _drain(
-                    pending.popleft().result(None if deadline is None else deadline - time.monotonic())
-                )
+                yield _drain(pending.popleft().result(None if deadline is None else deadline - time.monotonic()))
                 if chunk is not None:
                     pending.append(self.submit(_run_chunk, fn, chunk))
         finally:
@@ -755,12 +746,11 @@ class ProcessPoolExecutor(Executor):
         if wait:
             self._pool.join()
 
-    def __exit__(self, exc_type: type[BaseException] | None, exc_val: object, exc_tb: object) -> bool:
+    def __exit__(self, exc_type: type[BaseException] | None, exc_val: object, exc_tb: object) -> None:
         """Shut down; after a Ctrl-C inside the block, stop what runs instead of finishing it."""
         if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
             self._pool.close(cancel_queued=True, stop_running=True)
         self.shutdown(wait=True)
-        return False
 
     @property
     def _max_workers(self) -> int:
@@ -771,6 +761,16 @@ class ProcessPoolExecutor(Executor):
         return f"<ProcessPoolExecutor {self._pool.workers} workers>"
 
 
+def check_whole(name: str, value: Any) -> None:
+    """Raise unless ``value`` is a whole number.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number, not {value!r}")
+
+
 def at_least_one(name: str, value: int) -> int:
     """Return ``value``.
 
@@ -778,8 +778,7 @@ def at_least_one(name: str, value: int) -> int:
         TypeError: it is not a whole number.
         ValueError: it is less than 1.
     """
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, not {value!r}")
+    check_whole(name, value)
     if value < 1:
         raise ValueError(f"{name} must be greater than 0, not {value}")
     return value

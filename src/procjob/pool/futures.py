@@ -23,6 +23,8 @@ class TaskFuture(Future[T]):
         post: runs a callback of the user elsewhere, in order.
     """
 
+    _done_callbacks: list[Callable[[Future[T]], object]]  # of the base class; its stubs leave it out
+
     def __init__(self, request_stop: Callable[[], None], post: Callable[..., None]) -> None:
         super().__init__()
         self._request_stop = request_stop

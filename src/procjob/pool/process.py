@@ -16,9 +16,9 @@ from collections.abc import Iterable, Sequence
 
 from loky.backend.context import LokyContext
 
-from . import wire
-from .constants import Constant
-from .worker import INTERRUPT_SIGNAL, WorkerConfig, main
+from procjob.pool import wire
+from procjob.pool.constants import Constant
+from procjob.pool.worker import INTERRUPT_SIGNAL, WorkerConfig, main
 
 #: Bytes of constants that a worker keeps before the least recently used are dropped.
 CONSTANTS_BUDGET = 1 << 29
@@ -174,11 +174,12 @@ class WorkerProcess:
 
     def exitcode(self) -> int | None:
         """Return the exit code, negative for a signal; None if it runs or somebody else has reaped it."""
-        return self._process.exitcode
+        code: int | None = self._process.exitcode
+        return code
 
     def kill(self) -> None:
         """Kill the worker and everything it has started."""
-        import psutil  # noqa: PLC0415  (43 ms that most scripts never need)
+        import psutil
 
         self._signal(getattr(signal, "SIGSTOP", signal.SIGTERM))  # so that it starts nothing while its tree is read
         with contextlib.suppress(psutil.Error):
@@ -189,7 +190,7 @@ class WorkerProcess:
 
     def tree_rss(self) -> int:
         """Return the resident bytes of the worker and all its descendants; 0 if it is gone."""
-        import psutil  # noqa: PLC0415
+        import psutil
 
         total = 0
         with contextlib.suppress(psutil.Error):

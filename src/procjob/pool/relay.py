@@ -9,11 +9,11 @@ import sys
 import warnings
 from collections.abc import Callable
 
-from ..events import Logged
+from procjob.events import Logged
 
 #: Where log records of tasks are re-issued, with ``job`` and ``task_logger`` as extra attributes.
 task_logger = logging.getLogger("procjob.task")
-_registry: dict[str, object] = {}
+_registry: dict[str | tuple[str, type[Warning], int], int] = {}
 
 
 def captured_level() -> int:
@@ -39,9 +39,7 @@ def relay(event: Logged, describe: Callable[[], str] | None = None) -> None:
             stream.write(event.text)
             stream.flush()
     elif event.source == "warning":
-        warnings.warn_explicit(
-            event.text, _category(event.name), event.filename, event.lineno, registry=_registry
-        )
+        warnings.warn_explicit(event.text, _category(event.name), event.filename, event.lineno, registry=_registry)
     else:
         name = describe() if describe is not None else "task"
         task_logger.log(

@@ -108,11 +108,15 @@ Verdict = Completed | Stopped | Died | Refused
 
 @dataclass(frozen=True, slots=True)
 class StartWorker:
+    """Start a process and call it ``worker``."""
+
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class Assign:
+    """Hand a task over to an idle worker."""
+
     worker: int
     task: int
     attempt: int
@@ -120,6 +124,8 @@ class Assign:
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
+    """Ask a worker to stop an attempt."""
+
     worker: int
     task: int
     attempt: int
@@ -127,21 +133,29 @@ class Interrupt:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
+    """Kill a worker and everything it has started."""
+
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class Retire:
+    """Tell an idle worker to leave."""
+
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
+    """Look at the memory of a worker and report it with `Scheduler.measured`."""
+
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class Settle:
+    """Make a task final; ``attempts`` is how often it was begun."""
+
     task: int
     attempts: int
     verdict: Verdict
@@ -189,10 +203,17 @@ class _Worker:
         found = [t for t in (self.kill_at, self.measure_at) if t is not None]
         if self.stopped_at is not None:
             found.append(self.stopped_at + SPARE_AFTER)
-        task = self.task
-        if task is not None and task.stop is None and task.started_at is not None and task.spec.limits.time_limit is not None:
-            found.append(task.started_at + task.spec.limits.time_limit - task.executed)
+        due = self.time_is_up_at()
+        if due is not None:
+            found.append(due)
         return found
+
+    def time_is_up_at(self) -> float | None:
+        """When the time limit of the running task is exceeded; None if it has none, has not begun or is stopped."""
+        task = self.task
+        if task is None or task.stop is not None or task.started_at is None or task.spec.limits.time_limit is None:
+            return None
+        return task.started_at + task.spec.limits.time_limit - task.executed
 
 
 @dataclass(slots=True)
@@ -259,8 +280,8 @@ class Scheduler:
             # As with the standard executors, what has been handed over already is finished; here that is a task for
             # which a worker is being started.
             kept = 0 if stop_running else sum(w.phase is Phase.STARTING for w in self._workers.values())
-            for task_id in list(self._queue)[kept:]:
-                actions.append(Settle(task_id, self._queue.pop(task_id).attempt, Stopped(StopReason.CANCEL)))
+            dropped = [self._queue.pop(task_id) for task_id in list(self._queue)[kept:]]
+            actions += [Settle(task.spec.id, task.attempt, Stopped(StopReason.CANCEL)) for task in dropped]
         if stop_running:
             for task_id in list(self._held):
                 actions += self.stop(task_id, StopReason.CANCEL, now)
@@ -349,10 +370,9 @@ class Scheduler:
         if worker.measure_at is not None and now >= worker.measure_at:
             worker.measure_at = now + MEASURE_EVERY
             actions.append(Measure(worker.id))
-        task = worker.task
-        if task is not None and task.stop is None and task.started_at is not None and task.spec.limits.time_limit is not None:
-            if now >= task.started_at + task.spec.limits.time_limit - task.executed:
-                actions += self.stop(task.spec.id, StopReason.TIME_LIMIT, now)
+        due = worker.time_is_up_at()
+        if worker.task is not None and due is not None and now >= due:
+            actions += self.stop(worker.task.spec.id, StopReason.TIME_LIMIT, now)
         return actions
 
     # ------------------------------------------------------------ pieces

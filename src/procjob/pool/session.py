@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from numbers import Real
 from typing import Any
 
-from ..events import Event, Logged, Progressed
+from procjob.events import Event, Logged, Progressed
 
 #: Seconds between two progress reports that travel; the last one always does.
 PROGRESS_EVERY = 0.02
@@ -60,7 +60,7 @@ def current() -> Session | None:
 
 def become_worker() -> None:
     """Mark this process as a worker: pools made in it run inline."""
-    global _is_worker
+    global _is_worker  # noqa: PLW0603  (a property of the process)
     _is_worker = True
 
 
@@ -71,7 +71,7 @@ def in_worker() -> bool:
 
 def bind_process(session: Session | None) -> None:
     """Worker: make a session the one of the whole process, or end it."""
-    global _of_process
+    global _of_process  # noqa: PLW0603  (a property of the process)
     _of_process = session
 
 
@@ -147,10 +147,8 @@ def capture_warnings() -> None:
     warnings.showwarning = show_warning
 
 
-def show_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
-) -> None:
-    """Stand in for `warnings.showwarning` while a task runs."""
+def show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+    """Stand in for `warnings.showwarning` in a worker."""
     session = current()
     if session is not None:
         name = f"{category.__module__}:{category.__qualname__}"

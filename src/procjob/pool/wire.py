@@ -20,7 +20,7 @@ from collections import deque
 from dataclasses import dataclass
 from enum import IntEnum
 
-from ..events import Usage
+from procjob.events import Usage
 
 _HEADER = struct.Struct("<BQIQ")
 _USAGE = struct.Struct("<Bddq")

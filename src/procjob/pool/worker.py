@@ -29,9 +29,9 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
 
-from ..events import Event, Usage
-from . import constants, session, wire
-from .pickling import dumps, loads, pack_exception
+from procjob.events import Event, Usage
+from procjob.pool import constants, session, wire
+from procjob.pool.pickling import dumps, loads, pack_exception
 
 #: The signal that makes a worker look for an Interrupt.
 INTERRUPT_SIGNAL = signal.SIGUSR1
@@ -132,7 +132,7 @@ class Worker:
             if body:
                 fn, args, kwargs = loads(body, what="the initializer")
                 fn(*args, **kwargs)
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001  (whatever it raised, the parent is told)
             self._channel.send(wire.StartFailed(pack_exception(exc)))
             return False
         self._channel.send(wire.Ready())
@@ -168,7 +168,7 @@ class Worker:
                 outcome = wire.OutcomeKind.RETURNED, self._call(call)
             except TaskInterrupt:
                 raise
-            except BaseException as exc:  # the task's own end, whatever it raised, is its outcome
+            except BaseException as exc:  # noqa: BLE001  (the task's own end, whatever it raised, is its outcome)
                 outcome = wire.OutcomeKind.RAISED, pack_exception(exc)
             self._armed = None
         except TaskInterrupt:
@@ -187,7 +187,7 @@ class Worker:
 
     # ------------------------------------------------------------ the interrupt
 
-    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+    def _on_signal(self, _signum: int, _frame: FrameType | None) -> None:
         if self._armed is None:
             self._missed = True
         elif self._channel.busy():
@@ -232,10 +232,10 @@ def main(config: WorkerConfig) -> None:
 
 def _die_with(parent_pid: int) -> None:
     if sys.platform == "linux":
-        import ctypes  # noqa: PLC0415  (Linux only)
+        import ctypes
 
-        PR_SET_PDEATHSIG = 1
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        pr_set_pdeathsig = 1  # from <sys/prctl.h>
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
     if os.getppid() != parent_pid:  # it died before the line above
         os._exit(1)
 
@@ -245,7 +245,7 @@ def _watch_parent(channel_fd: int) -> None:
     hang_up = select.poll()
     hang_up.register(channel_fd, 0)  # no input events: only POLLHUP and POLLERR, which are always reported
     hang_up.poll()
-    import psutil  # noqa: PLC0415  (only at the end)
+    import psutil
 
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
@@ -262,7 +262,7 @@ def _redirect_standard_streams(config: WorkerConfig) -> None:
     config.stdout.close()
     config.stderr.close()
     for name, fd in (("stdout", 1), ("stderr", 2)):
-        stream: Any = open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115, PTH123
+        stream: Any = open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 
