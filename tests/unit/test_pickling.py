@@ -362,6 +362,15 @@ class Slow:
         return Slow, ()
 
 
+def test_parts_that_exist_only_while_they_are_pickled_are_told_apart() -> None:
+    assert path_of(MadeUp()) == "value[50][0]"
+
+
+class MadeUp:
+    def __reduce__(self) -> Any:
+        return MadeUp, (), None, ([LOCK if i == 50 else i] for i in range(51))
+
+
 def test_a_large_list_is_searched_to_its_end() -> None:
     assert path_of([*([i] for i in range(20_000)), LOCK]) == "value[20000]"
 

@@ -515,9 +515,10 @@ def unpack_exception(data: bytes) -> BaseException:
     return exc
 
 
-def _pickle_and_check(exc: BaseException) -> bytes | None:
+def _pickle_and_check(exc: BaseException) -> bytes:
     data = _pickle(exc)
-    return data if isinstance(pickle.loads(data), BaseException) else None
+    pickle.loads(data)
+    return data
 
 
 def _restore(exc: BaseException, cause: RemoteTraceback, notes: tuple[str, ...]) -> None:
