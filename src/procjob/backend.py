@@ -251,7 +251,7 @@ def _check_number(name: str, value: Any, expected: str) -> None:
 
 
 def _checked_tags(tags: Any) -> tuple[str, ...]:
-    words = () if isinstance(tags, str) else tuple(tags)
+    words = tuple(tags) if isinstance(tags, Iterable) and not isinstance(tags, str) else (tags,)
     if isinstance(tags, str) or not all(isinstance(word, str) for word in words):
         raise TypeError(f"tags must be a list of strings, not {tags!r}")
     return words

@@ -383,7 +383,7 @@ class Pool:
     def _on_report(self, live: _Live, body: wire.Buffer) -> None:
         try:
             event: Event = loads(body, what="an event of a task")
-        except RemoteError as exc:
+        except (RemoteError, MemoryError) as exc:
             logger.warning("%s", exc)
             return
         if live.call is not None:
@@ -487,7 +487,7 @@ class Pool:
             case Completed(wire.Outcome(wire.OutcomeKind.RETURNED, usage, value)):
                 try:
                     return loads(value, what=f"the result of {name}"), None, usage
-                except RemoteError as exc:
+                except (RemoteError, MemoryError) as exc:
                     return None, exc, usage
             case Completed(wire.Outcome(_, usage, value)):
                 exception = unpack_exception(bytes(value))

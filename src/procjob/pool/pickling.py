@@ -90,7 +90,7 @@ def dumps_call(fn: Callable[..., object], args: tuple[object, ...], kwargs: Mapp
         raise NotPicklableError(_message(_Search().run("the call", None, error, parts))) from error
 
 
-def loads(data: bytes, *, what: str) -> Any:
+def loads(data: bytes | bytearray | memoryview, *, what: str) -> Any:
     """Unpickle what `dumps` made.
 
     Args:

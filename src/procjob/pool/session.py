@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from numbers import Real
-from typing import Any
+from typing import Any, TextIO
 
 from procjob.events import Event, Logged, Progressed
 
@@ -147,7 +147,14 @@ def capture_warnings() -> None:
     warnings.showwarning = show_warning
 
 
-def show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+def show_warning(  # noqa: PLR0917  (the signature of the function that it replaces)
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001
+) -> None:
     """Stand in for `warnings.showwarning` in a worker."""
     session = current()
     if session is not None:
