@@ -191,6 +191,9 @@ class _ThreadedPost:
         self._lock = threading.RLock()
         self._dispatcher: Dispatcher | None = None
 
+    def request_stop(self, _: int) -> None:
+        """Nothing can be stopped by default."""
+
     def post(self, fn: Callable[..., object], *args: Any) -> None:
         with self._lock:
             if self._dispatcher is None:
@@ -204,6 +207,20 @@ class _ThreadedPost:
             dispatcher.close()
             if wait:
                 dispatcher.join()
+
+
+@dataclass(frozen=True, slots=True)
+class _Inline:
+    """The owner of the future of an inline task."""
+
+    callbacks: _ThreadedPost
+    execution: session.Session
+
+    def request_stop(self, _: int) -> None:
+        self.execution.stop_requested = True
+
+    def post(self, fn: Callable[..., object], *args: Any) -> None:
+        self.callbacks.post(fn, *args)
 
 
 class InlineEngine:
@@ -234,7 +251,7 @@ class InlineEngine:
         _refuse_limits(task.limits, "the inline engine (workers=0)", retries_too=False)
         _, args, kwargs = loads(dumps_call(_copied, task.args, dict(task.kwargs)), what="the call")
         execution = session.Session(sink)
-        future: TaskFuture[Any] = TaskFuture(lambda: _request_stop(execution), self._callbacks.post)
+        future: TaskFuture[Any] = TaskFuture(_Inline(self._callbacks, execution), 0)
         future.claim()
         sink(Accepted(time.monotonic(), future))
         sink(Started(time.monotonic(), 0, os.getpid(), gethostname()))
@@ -313,7 +330,7 @@ class ExecutorEngine:
         _refuse_limits(task.limits, "an executor engine", retries_too=True)
         pickled = dumps_call(task.fn, task.args, dict(task.kwargs))
         inner = self._executor.submit(_execute, pickled)
-        future = _ExecutorFuture(inner, self._callbacks.post)
+        future = _ExecutorFuture(inner, self._callbacks)
         sink(Accepted(time.monotonic(), future))
         self._pending.add(future)
         inner.add_done_callback(lambda _: self._finish(future, sink, task.describe))
@@ -364,8 +381,8 @@ class ExecutorEngine:
 class _ExecutorFuture(TaskFuture[Any]):
     """Follows a future of somebody else's executor."""
 
-    def __init__(self, inner: Future[Any], post: Callable[..., None]) -> None:
-        super().__init__(lambda: None, post)
+    def __init__(self, inner: Future[Any], callbacks: _ThreadedPost) -> None:
+        super().__init__(callbacks, 0)
         self.inner = inner
 
     def running(self) -> bool:
@@ -433,10 +450,6 @@ def capture(execution: session.Session) -> Iterator[None]:
 
 def _copied(*args: Any, **kwargs: Any) -> None:
     """Stand for the callable where only its arguments are pickled."""
-
-
-def _request_stop(execution: session.Session) -> None:
-    execution.stop_requested = True
 
 
 def _check_open(closed: bool) -> None:

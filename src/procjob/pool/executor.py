@@ -43,7 +43,7 @@ from procjob.errors import (
 )
 from procjob.events import Accepted, Event, EventSink, Finished, Logged, Started, Usage
 from procjob.pool import wire
-from procjob.pool.constants import Constant, referenced
+from procjob.pool.constants import Constant
 from procjob.pool.dispatcher import Dispatcher, run_logged
 from procjob.pool.environment import default_workers, worker_environment
 from procjob.pool.futures import TaskFuture
@@ -137,7 +137,7 @@ class Pool:
         self._gate = threading.RLock()  # re-entered by a finalizer that runs while its thread holds it
         self._shut = self._over = False
         self._ended = threading.Event()
-        self._inbox: deque[Callable[[float], list[Action]]] = deque()
+        self._inbox: deque[tuple[Callable[..., list[Action]], tuple[Any, ...]]] = deque()
         self._asleep = False
         self._scheduler = Scheduler(workers)
         self._calls: dict[int, _Call] = {}
@@ -185,11 +185,7 @@ class Pool:
             WorkerDiedError: workers of this pool cannot start.
         """
         spec = TaskSpec(next(self._ids), limits)
-
-        def stop(now: float) -> list[Action]:
-            return self._scheduler.stop(spec.id, StopReason.CANCEL, now)
-
-        future: TaskFuture[Any] = TaskFuture(lambda: self._tell(stop), self.post)
+        future: TaskFuture[Any] = TaskFuture(self, spec.id)
         call = _Call(spec, pickled, tuple(constants), future, sink, describe)
         with self._gate:
             self.check_open()
@@ -197,7 +193,9 @@ class Pool:
                 self._start_threads()
             if sink is not None:
                 sink(Accepted(time.monotonic(), future))
-            self._tell(lambda _: self._enter(call))
+            self._inbox.append((self._enter, (call,)))
+            if self._asleep:
+                _wake(self._wake_write)
         return future
 
     def check_open(self) -> None:
@@ -221,6 +219,10 @@ class Pool:
         else:
             self._dispatcher.post(fn, *args)
 
+    def request_stop(self, task: int) -> None:
+        """Have a task stopped: it was cancelled."""
+        self._tell(self._stop, task)
+
     def queue_position(self, future: Future[Any]) -> int | None:
         """Return how many tasks are queued before the one of ``future``; None if it is not queued."""
         call = next((c for c in list(self._calls.values()) if c.future is future), None)
@@ -238,9 +240,7 @@ class Pool:
         with self._gate:
             self._shut = True
             if self._owner_pid is not None:
-                self._tell(
-                    lambda now: self._scheduler.close(now, cancel_queued=cancel_queued, stop_running=stop_running)
-                )
+                self._tell(self._close, cancel_queued, stop_running)
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until a closed pool has ended: no process, no thread, every callback run. False: ``timeout`` ran out."""
@@ -257,10 +257,11 @@ class Pool:
         """Whether this is a copy made by fork, without the threads and with somebody else's workers."""
         return self._owner_pid is not None and self._owner_pid != os.getpid()
 
-    def _tell(self, command: Callable[[float], list[Action]]) -> None:
+    def _tell(self, command: Callable[..., list[Action]], *args: Any) -> None:
+        """Have the pool thread carry out the actions of ``command(*args)``."""
         with self._gate:
             if not self._over:
-                self._inbox.append(command)
+                self._inbox.append((command, args))
                 if self._asleep:
                     _wake(self._wake_write)
 
@@ -285,11 +286,14 @@ class Pool:
         self._asleep = False
         for key, mask in ready:
             self._perform(key.data(mask))
-        now = time.monotonic()
-        for _ in range(len(self._inbox)):
-            self._perform(self._inbox.popleft()(now))
-        if deadline is not None and now >= deadline:
+        self._empty_inbox()
+        if deadline is not None and (now := time.monotonic()) >= deadline:
             self._perform(self._scheduler.tick(now))
+
+    def _empty_inbox(self) -> None:
+        for _ in range(len(self._inbox)):
+            command, args = self._inbox.popleft()
+            self._perform(command(*args))
 
     def _perform(self, actions: list[Action]) -> None:
         for action in actions:
@@ -317,13 +321,18 @@ class Pool:
         self._calls[call.spec.id] = call
         return self._scheduler.submit(call.spec)
 
+    def _stop(self, task: int) -> list[Action]:
+        return self._scheduler.stop(task, StopReason.CANCEL, time.monotonic())
+
+    def _close(self, cancel_queued: bool, stop_running: bool) -> list[Action]:
+        return self._scheduler.close(time.monotonic(), cancel_queued=cancel_queued, stop_running=stop_running)
+
     def _assign(self, live: _Live, worker: int, call: _Call, action: Assign) -> None:
         if not call.future.claim():
             self._perform(self._scheduler.declined(worker, action.task, time.monotonic()))
             return
         live.call = call
         live.process.run(action.task, action.attempt, call.pickled, call.constants)
-        live.process.drop_constants(call.constants)
         self._watch_writing(live)
 
     # ------------------------------------------------------------ workers come and go
@@ -364,13 +373,15 @@ class Pool:
         now = time.monotonic()
         match message:
             case wire.Finished(task, attempt, body):
-                for output in live.process.outputs:
+                outcome = wire.unpack_outcome(body)
+                for output in live.process.outputs if outcome.printed else ():
                     self._read_output(worker, output)
                 live.call = None
-                return self._scheduler.finished_task(worker, task, attempt, wire.unpack_outcome(body), now)
+                return self._scheduler.finished_task(worker, task, attempt, outcome, now)
             case wire.Started(task, attempt):
-                if self._scheduler.started(worker, task, attempt, now) and live.call is not None:
-                    self._emit(live.call, Started(now, attempt, live.process.pid, self._host))
+                if live.call is not None and self._scheduler.started(worker, task, attempt, now):
+                    if live.call.sink is not None:
+                        live.call.sink(Started(now, attempt, live.process.pid, self._host))
                     live.call.future.mark_running()
             case wire.Report(_, _, body):
                 self._on_report(live, body)
@@ -455,7 +466,7 @@ class Pool:
         try:
             relay(event)
         finally:
-            self._tell(lambda _: self._output_relayed(worker, len(event.text)))
+            self._tell(self._output_relayed, worker, len(event.text))
 
     def _output_relayed(self, worker: int, size: int) -> list[Action]:
         live = self._live.get(worker)
@@ -484,12 +495,12 @@ class Pool:
         """Return the result or the exception, and the usage, of a verdict; neither for a cancel."""
         name = call.describe() if call.describe is not None else "the task"
         match verdict:
-            case Completed(wire.Outcome(wire.OutcomeKind.RETURNED, usage, value)):
+            case Completed(wire.Outcome(wire.OutcomeKind.RETURNED, _, usage, value)):
                 try:
                     return loads(value, what=f"the result of {name}"), None, usage
                 except (RemoteError, MemoryError) as exc:
                     return None, exc, usage
-            case Completed(wire.Outcome(_, usage, value)):
+            case Completed(wire.Outcome(_, _, usage, value)):
                 exception = unpack_exception(bytes(value))
                 exception.add_note(f"procjob: raised by {name}")
                 return None, exception, usage
@@ -515,7 +526,7 @@ class Pool:
         with self._gate:
             self._shut = self._over = True
         while self._inbox:  # what slipped in while the last worker left is settled as cancelled
-            self._perform(self._inbox.popleft()(time.monotonic()))
+            self._empty_inbox()
         self._close_descriptors()
         _pools.discard(self)
         self._dispatcher.close()
@@ -679,15 +690,13 @@ class ProcessPoolExecutor(Executor):
             RuntimeError: the executor has been shut down.
             WorkerDiedError: its workers cannot start.
         """
-        self._pool.check_open()
         try:
-            with referenced() as constants:
-                pickled = dumps_call(fn, args, kwargs)
+            pickled = dumps_call(fn, args, kwargs)
         except NotPicklableError as exc:
             failed: Future[T] = Future()
             failed.set_exception(exc)
             return failed
-        return self._pool.submit(pickled, constants)
+        return self._pool.submit(pickled)
 
     def map(
         self,

@@ -9,26 +9,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
-from typing import Any, TypeVar
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+
+
+class Owner(Protocol):
+    """What a future needs of whatever executes its task."""
+
+    def request_stop(self, task: int) -> None:
+        """Stop a task; called once, after a cancel was accepted, without any lock held."""
+
+    def post(self, fn: Callable[..., object], *args: Any) -> None:
+        """Run a callback of the user elsewhere, in order."""
 
 
 class TaskFuture(Future[T]):
     """Future of one task of the pool.
 
     Args:
-        request_stop: called once after a cancel was accepted, without any lock held.
-        post: runs a callback of the user elsewhere, in order.
+        owner: what executes the task.
+        task: how the owner calls it.
     """
 
-    _done_callbacks: list[Callable[[Future[T]], object]]  # of the base class; its stubs leave it out
+    # Of the base class, left out of its stubs:
+    _done_callbacks: list[Callable[[Future[T]], object]]
+    _result: T | None
+    _exception: BaseException | None
 
-    def __init__(self, request_stop: Callable[[], None], post: Callable[..., None]) -> None:
+    def __init__(self, owner: Owner, task: int) -> None:
         super().__init__()
-        self._request_stop = request_stop
-        self._post = post
+        self._owner = owner
+        self._task = task
         self._claimed = False
         self._stop_accepted = False
 
@@ -42,7 +55,7 @@ class TaskFuture(Future[T]):
             self._stop_accepted = True
             if not self._claimed:
                 self._end_cancelled()
-        self._request_stop()
+        self._owner.request_stop(self._task)
         return True
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
@@ -51,7 +64,7 @@ class TaskFuture(Future[T]):
             if self._state not in (CANCELLED_AND_NOTIFIED, FINISHED):
                 self._done_callbacks.append(fn)
                 return
-        self._post(fn, self)
+        self._owner.post(fn, self)
 
     # ------------------------------------------------------------ the pool's side
 
@@ -65,7 +78,7 @@ class TaskFuture(Future[T]):
         """A worker said that it began; said again by a further attempt."""
         with self._condition:
             if self._state == PENDING:
-                self.set_running_or_notify_cancel()
+                self._state = RUNNING
 
     def settle(self, result: Any = None, exception: BaseException | None = None, *, cancelled: bool = False) -> None:
         """Make the future final, unless it is. An accepted stop wins over what the task ended with."""
@@ -74,10 +87,13 @@ class TaskFuture(Future[T]):
                 return
             if cancelled or self._stop_accepted:
                 self._end_cancelled()
-            elif exception is not None:
-                self.set_exception(exception)
-            else:
-                self.set_result(result)
+                return
+            # As `set_result` and `set_exception` of the base class do, under the lock that is held already.
+            self._result, self._exception, self._state = result, exception, FINISHED
+            for waiter in self._waiters:
+                waiter.add_exception(self) if exception is not None else waiter.add_result(self)
+            self._condition.notify_all()
+            self._invoke_callbacks()
 
     def _end_cancelled(self) -> None:
         # Future knows no way from RUNNING to CANCELLED; this is the one it has for PENDING, with every waiter told.
@@ -88,5 +104,5 @@ class TaskFuture(Future[T]):
 
     def _invoke_callbacks(self) -> None:
         for callback in self._done_callbacks:
-            self._post(callback, self)
+            self._owner.post(callback, self)
         self._done_callbacks.clear()

@@ -118,6 +118,8 @@ def loads(data: bytes | bytearray | memoryview, *, what: str) -> Any:
 
 
 def _pickle(value: object) -> bytes:
+    if type(value) in _ATOMS:  # cloudpickle would do the same, more slowly
+        return pickle.dumps(value, _PROTOCOL)
     file = io.BytesIO()
     Pickler(file, _PROTOCOL).dump(value)
     return file.getvalue()

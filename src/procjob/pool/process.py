@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from loky.backend.context import LokyContext
 
@@ -85,7 +85,7 @@ class WorkerProcess:
         self.exit_fd, self._own_exit_fd = _exit_descriptor(self.pid, self._process.sentinel)
         self.stderr_tail = ""
         self._reader = wire.FrameReader(self.channel_fd)
-        self._unsent: deque[memoryview] = deque()
+        self._unsent: deque[wire.Buffer] = deque()
         self._signal_when_sent = False
         self._constants: OrderedDict[bytes, int] = OrderedDict()
         self.send(wire.Initialize(initializer))
@@ -99,19 +99,19 @@ class WorkerProcess:
 
     def send(self, message: wire.Message) -> None:
         """Send one message, or as much of it as the pipe takes now."""
-        self._unsent.extend(memoryview(buffer) for buffer in wire.encode(message))
+        self._unsent += wire.encode(message)
         self.flush()
 
     def flush(self) -> None:
         """Send what is left, as far as the pipe takes it."""
         try:
             while self._unsent:
-                view = self._unsent[0]
-                written = os.write(self.channel_fd, view)
-                if written == len(view):
+                buffer = self._unsent[0]
+                written = os.write(self.channel_fd, buffer)
+                if written == len(buffer):
                     self._unsent.popleft()
                 else:
-                    self._unsent[0] = view[written:]
+                    self._unsent[0] = memoryview(buffer)[written:]
         except BlockingIOError:
             return
         except (BrokenPipeError, ConnectionResetError):
@@ -121,12 +121,14 @@ class WorkerProcess:
             self._signal_when_sent = False
             self._signal(INTERRUPT_SIGNAL)
 
-    def run(self, task: int, attempt: int, call: bytes, constants: Iterable[Constant]) -> None:
+    def run(self, task: int, attempt: int, call: bytes, constants: Sequence[Constant]) -> None:
         """Hand over a task, preceded by the constants that this worker lacks."""
         self.stderr_tail = ""
         for constant in constants:
             self._ensure(constant)
         self.send(wire.Run(task, attempt, call))
+        if constants:
+            self._drop_constants(constants)
 
     def interrupt(self, task: int, attempt: int) -> None:
         """Ask the worker to stop an attempt: first the word, then the signal that makes it look."""
@@ -141,7 +143,7 @@ class WorkerProcess:
         kept[constant.digest] = len(constant.pickled)
         self.send(wire.StoreConstant(constant.digest + constant.pickled))
 
-    def drop_constants(self, needed: Sequence[Constant]) -> None:
+    def _drop_constants(self, needed: Sequence[Constant]) -> None:
         """Drop the least recently used constants beyond the budget, but none of those needed now."""
         keep = {constant.digest for constant in needed}
         for digest in [d for d in self._constants if d not in keep]:
@@ -152,18 +154,18 @@ class WorkerProcess:
 
     # ------------------------------------------------------------ in
 
-    def receive(self) -> tuple[list[wire.Message], bool]:
+    def receive(self) -> tuple[deque[wire.Message], bool]:
         """Return the messages that have arrived, and whether the worker has closed its end."""
-        hung_up = False
-        with contextlib.suppress(BlockingIOError):
-            try:
-                hung_up = not self._reader.fill()
-                while self._reader.in_large_body and not hung_up:
-                    hung_up = not self._reader.fill()
-            except ConnectionResetError:  # it died with unread input
-                hung_up = True
-        messages = list(self._reader.messages)
-        self._reader.messages.clear()
+        reader = self._reader
+        try:
+            hung_up = not reader.fill()
+            while reader.in_large_body and not hung_up:
+                hung_up = not reader.fill()
+        except BlockingIOError:
+            hung_up = False
+        except ConnectionResetError:  # it died with unread input
+            hung_up = True
+        messages, reader.messages = reader.messages, deque()
         return messages, hung_up
 
     def note_stderr(self, text: str) -> None:

@@ -229,6 +229,7 @@ class Scheduler:
     _idle: list[_Worker] = field(default_factory=list)
     _watched: dict[int, _Worker] = field(default_factory=dict)
     _last_worker: int = 0
+    _doomed: int = 0
     _start_failures: int = 0
     _spare_wanted: bool = False
 
@@ -245,6 +246,8 @@ class Scheduler:
 
     def next_deadline(self) -> float | None:
         """When `tick` must be called next, in the clock of the caller; None: not before another event."""
+        if not self._watched:
+            return None
         return min((t for worker in self._watched.values() for t in worker.deadlines()), default=None)
 
     # ------------------------------------------------------------ events from the user
@@ -315,8 +318,8 @@ class Scheduler:
         task = self._current(worker, task_id, attempt)
         if task is None:
             return []
-        verdict = task.stop or Completed(outcome)
-        return [self._settle(task, verdict), *self._freed(worker, now)]
+        settle = self._settle(task, task.stop or Completed(outcome))
+        return [*self._freed(worker, now), settle]  # the next task first: it runs while this one is settled
 
     def declined(self, worker_id: int, task_id: int, now: float) -> list[Action]:
         """The executor did not hand over an assigned task, because it had just been cancelled."""
@@ -328,6 +331,7 @@ class Scheduler:
         """A worker process has ended (or could not be started; hopeless: another try would end the same way)."""
         worker = self._workers.pop(worker_id)
         self._watched.pop(worker_id, None)
+        self._doomed -= worker.phase is Phase.DOOMED
         if worker.phase is Phase.IDLE:
             self._idle.remove(worker)
         actions: list[Action] = []
@@ -399,6 +403,7 @@ class Scheduler:
         self._idle.append(worker)
 
     def _doom(self, worker: _Worker, kill_at: float | None) -> None:
+        self._doomed += worker.phase is not Phase.DOOMED
         worker.phase, worker.kill_at = Phase.DOOMED, kill_at
         worker.stopped_at = worker.measure_at = None
         if kill_at is None:
@@ -458,8 +463,10 @@ class Scheduler:
         if self.broken is not None or (self._start_failures >= START_ATTEMPTS and self._ready_workers()):
             return []
         spare = self._spare_wanted and not self.closing
+        if not (self._queue or spare):
+            return []
         wanted = min(self.max_workers, len(self._held) + len(self._queue)) + spare
-        alive = sum(worker.phase is not Phase.DOOMED for worker in self._workers.values())
+        alive = len(self._workers) - self._doomed
         return [self._start_worker() for _ in range(wanted - alive)]
 
     def _start_worker(self) -> Action:

@@ -25,6 +25,8 @@ PROGRESS_EVERY = 0.02
 class Session:
     """One execution: where its events go, and whether it has been asked to stop."""
 
+    __slots__ = ("_held_back", "_next_progress", "emit", "stop_requested")
+
     def __init__(self, emit: Callable[[Event], None]) -> None:
         self.emit = emit
         self.stop_requested = False

@@ -19,11 +19,12 @@ import struct
 from collections import deque
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 from procjob.events import Usage
 
 _HEADER = struct.Struct("<BQIQ")
-_USAGE = struct.Struct("<Bddq")
+_USAGE = struct.Struct("<B?ddq")
 _CHUNK = 1 << 16
 Buffer = bytes | bytearray | memoryview
 
@@ -126,27 +127,26 @@ _KINDS: tuple[type[Message], ...] = (
     Initialize, Ready, StartFailed, StoreConstant, DropConstant, Run, Interrupt, Leave, Started, Report, Finished,
 )  # fmt: skip
 _CODE = {kind: code for code, kind in enumerate(_KINDS)}
-_WITH_TASK = frozenset({Run, Interrupt, Started, Report, Finished})
-_WITH_BODY = frozenset({Initialize, StartFailed, StoreConstant, DropConstant, Run, Report, Finished})
+_WITH_TASK = tuple("task" in kind.__slots__ for kind in _KINDS)
+_WITH_BODY = tuple("body" in kind.__slots__ for kind in _KINDS)
 
 
 def encode(message: Message) -> list[Buffer]:
     """Return the buffers to write, in order, for one message."""
-    kind = type(message)
-    task, attempt = (message.task, message.attempt) if kind in _WITH_TASK else (0, 0)  # type: ignore[union-attr]
-    body: Buffer = message.body if kind in _WITH_BODY else b""  # type: ignore[union-attr]
-    header = _HEADER.pack(_CODE[kind], task, attempt, len(body))
+    code = _CODE[type(message)]
+    task, attempt = (message.task, message.attempt) if _WITH_TASK[code] else (0, 0)  # type: ignore[union-attr]
+    body: Buffer = message.body if _WITH_BODY[code] else b""  # type: ignore[union-attr]
+    header = _HEADER.pack(code, task, attempt, len(body))
     if len(body) < _CHUNK:
         return [b"".join((header, body))]
     return [header, body]
 
 
 def _decode(code: int, task: int, attempt: int, body: Buffer) -> Message:
-    kind = _KINDS[code]
-    arguments: list[int | Buffer] = [task, attempt] if kind in _WITH_TASK else []
-    if kind in _WITH_BODY:
-        arguments.append(body)
-    return kind(*arguments)  # type: ignore[arg-type]
+    kind: Any = _KINDS[code]
+    if _WITH_TASK[code]:
+        return kind(task, attempt, body) if _WITH_BODY[code] else kind(task, attempt)  # type: ignore[no-any-return]
+    return kind(body) if _WITH_BODY[code] else kind()  # type: ignore[no-any-return]
 
 
 class FrameReader:
@@ -212,21 +212,33 @@ class OutcomeKind(IntEnum):
     INTERRUPTED = 2  # nothing
 
 
+_OUTCOMES = tuple(OutcomeKind)
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A decoded `Finished`: how the call ended, what it cost, and the pickled value."""
+    """A decoded `Finished`.
+
+    Attributes:
+        kind: how the call ended.
+        printed: whether its standard streams may hold something that the parent has not read yet.
+        usage: what it cost.
+        value: the pickled result or the packed exception.
+    """
 
     kind: OutcomeKind
+    printed: bool
     usage: Usage
     value: memoryview
 
 
-def pack_outcome(kind: OutcomeKind, usage: Usage, value: bytes) -> bytes:
+def pack_outcome(kind: OutcomeKind, printed: bool, usage: Usage, value: bytes) -> bytes:
     """Return the body of a `Finished` message."""
-    return _USAGE.pack(kind, usage.run_seconds, usage.cpu_seconds, usage.peak_rss) + value
+    return _USAGE.pack(kind, printed, usage.run_seconds, usage.cpu_seconds, usage.peak_rss) + value
 
 
 def unpack_outcome(body: Buffer) -> Outcome:
     """Undo `pack_outcome`; the value is a view into ``body``."""
-    kind, run_seconds, cpu_seconds, peak_rss = _USAGE.unpack_from(body)
-    return Outcome(OutcomeKind(kind), Usage(run_seconds, cpu_seconds, peak_rss), memoryview(body)[_USAGE.size :])
+    kind, printed, run_seconds, cpu_seconds, peak_rss = _USAGE.unpack_from(body)
+    usage = Usage(run_seconds, cpu_seconds, peak_rss)
+    return Outcome(_OUTCOMES[kind], printed, usage, memoryview(body)[_USAGE.size :])

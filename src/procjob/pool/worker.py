@@ -15,16 +15,20 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import fcntl
 import logging
 import os
 import pickle
 import resource
 import select
 import signal
+import struct
 import sys
+import termios
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
@@ -35,6 +39,7 @@ from procjob.pool.pickling import dumps, loads, pack_exception
 
 #: The signal that makes a worker look for an Interrupt.
 INTERRUPT_SIGNAL = signal.SIGUSR1
+_UNREAD = struct.Struct("i")
 #: ``ru_maxrss`` counts kilobytes on Linux and bytes on macOS.
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -75,9 +80,9 @@ class Channel:
         """Write one frame."""
         with self._lock:
             for buffer in wire.encode(message):
-                view = memoryview(buffer)
-                while view:
-                    view = view[os.write(self.fd, view) :]
+                written = os.write(self.fd, buffer)
+                while written < len(buffer):
+                    written += os.write(self.fd, memoryview(buffer)[written:])
 
     def busy(self) -> bool:
         """Whether the calling thread is in the middle of `send`."""
@@ -142,7 +147,7 @@ class Worker:
 
     def _run(self, task: int, attempt: int, call: wire.Buffer) -> None:
         self._channel.send(wire.Started(task, attempt))
-        self._session = session.Session(lambda event: self._report(task, attempt, event))
+        self._session = session.Session(partial(self._report, task, attempt))
         session.bind_process(self._session)
         began, cpu_began = time.perf_counter(), time.process_time()
         kind, value = self._outcome(task, attempt, call)
@@ -154,7 +159,7 @@ class Worker:
         self._session.flush()
         session.bind_process(None)
         flush_standard_streams()
-        self._channel.send(wire.Finished(task, attempt, wire.pack_outcome(kind, usage, value)))
+        self._channel.send(wire.Finished(task, attempt, wire.pack_outcome(kind, printed(), usage, value)))
 
     def _outcome(self, task: int, attempt: int, call: wire.Buffer) -> tuple[wire.OutcomeKind, bytes]:
         # The outer `try` catches an interrupt wherever it strikes after arming: in the task, while its exception is
@@ -205,10 +210,24 @@ class Worker:
 
 def flush_standard_streams() -> None:
     """Push out what the task printed, so that it reaches the parent before the task's end does."""
-    for stream in (sys.stdout, sys.stderr):
-        # A task may have closed or replaced its streams: what it printed is then its own affair.
-        with contextlib.suppress(ValueError, OSError, AttributeError):
-            stream.flush()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (ValueError, OSError, AttributeError):
+        pass  # the task has closed or replaced them: what it printed there is its own affair
+
+
+def printed() -> bool:
+    """Whether the pipes of the standard streams hold something; True if the system does not tell."""
+    try:
+        return any(_unread(fd) for fd in (1, 2))
+    except OSError:
+        return True
+
+
+def _unread(fd: int) -> int:
+    count = _UNREAD.unpack(fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"))[0]
+    return int(count)
 
 
 # ---------------------------------------------------------------- start of the process
