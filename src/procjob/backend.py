@@ -208,7 +208,7 @@ class Backend:
 # ---------------------------------------------------------------- checks
 
 
-def _make_engine(workers: int | None, settings: Mapping[str, Any]) -> Engine:
+def _make_engine(workers: Any, settings: Mapping[str, Any]) -> Engine:
     if workers is not None and (not isinstance(workers, int) or isinstance(workers, bool)):
         raise TypeError(f"workers must be a whole number or None, not {workers!r}")
     if workers is not None and workers < 0:

@@ -193,7 +193,8 @@ class Pool:
                 self._start_threads()
             if sink is not None:
                 sink(Accepted(time.monotonic(), future))
-            self._inbox.append((self._enter, (call,)))
+            self._calls[spec.id] = call
+            self._inbox.append((self._scheduler.submit, (spec,)))
             if self._asleep:
                 _wake(self._wake_write)
         return future
@@ -225,9 +226,12 @@ class Pool:
 
     def queue_position(self, future: Future[Any]) -> int | None:
         """Return how many tasks are queued before the one of ``future``; None if it is not queued."""
-        call = next((c for c in list(self._calls.values()) if c.future is future), None)
-        queued = self._scheduler.queued()
-        return queued.index(call.spec.id) if call is not None and call.spec.id in queued else None
+        before = 0
+        for call in list(self._calls.values()):
+            if call.future is future:
+                return before if call.future.waiting() else None
+            before += call.future.waiting()
+        return None
 
     def worker_pids(self) -> list[int]:
         """Return the pids of the processes that live now, the spare included."""
@@ -317,10 +321,6 @@ class Pool:
                     rss = self._live[worker].process.tree_rss()
                     self._perform(self._scheduler.measured(worker, rss, time.monotonic()))
 
-    def _enter(self, call: _Call) -> list[Action]:
-        self._calls[call.spec.id] = call
-        return self._scheduler.submit(call.spec)
-
     def _stop(self, task: int) -> list[Action]:
         return self._scheduler.stop(task, StopReason.CANCEL, time.monotonic())
 
@@ -377,7 +377,7 @@ class Pool:
                 for output in live.process.outputs if outcome.printed else ():
                     self._read_output(worker, output)
                 live.call = None
-                return self._scheduler.finished_task(worker, task, attempt, outcome, now)
+                return self._scheduler.finished_task(worker, task, attempt, (outcome, live.process.pid), now)
             case wire.Started(task, attempt):
                 if live.call is not None and self._scheduler.started(worker, task, attempt, now):
                     if live.call.sink is not None:
@@ -495,14 +495,14 @@ class Pool:
         """Return the result or the exception, and the usage, of a verdict; neither for a cancel."""
         name = call.describe() if call.describe is not None else "the task"
         match verdict:
-            case Completed(wire.Outcome(wire.OutcomeKind.RETURNED, _, usage, value)):
+            case Completed((wire.Outcome(wire.OutcomeKind.RETURNED, _, usage, value), _)):
                 try:
                     return loads(value, what=f"the result of {name}"), None, usage
                 except (RemoteError, MemoryError) as exc:
                     return None, exc, usage
-            case Completed(wire.Outcome(_, _, usage, value)):
+            case Completed((wire.Outcome(_, _, usage, value), pid)):
                 exception = unpack_exception(bytes(value))
-                exception.add_note(f"procjob: raised by {name}")
+                exception.add_note(f"procjob: raised by {name} in worker {pid} on {self._host}")
                 return None, exception, usage
             case Stopped(reason, measured):
                 return None, _stop_error(name, call.spec, reason, measured), None

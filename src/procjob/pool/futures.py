@@ -68,6 +68,10 @@ class TaskFuture(Future[T]):
 
     # ------------------------------------------------------------ the pool's side
 
+    def waiting(self) -> bool:
+        """Whether no worker has ever had the task and it may still get one."""
+        return not self._claimed and self._state == PENDING
+
     def claim(self) -> bool:
         """Reserve the task for a worker, or for its next attempt, unless it has been cancelled."""
         with self._condition:

@@ -13,6 +13,7 @@ import signal
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Sequence
+from multiprocessing.process import _children  # type: ignore[attr-defined]
 
 from loky.backend.context import LokyContext
 
@@ -208,6 +209,9 @@ class WorkerProcess:
             connection.close()
         if self._own_exit_fd:
             os.close(self.exit_fd)
+        # multiprocessing forgets a child, and the sentinel pipe with it, only when it has reaped it itself; somebody
+        # else may have.
+        _children.discard(self._process)
 
     def _signal(self, signum: int) -> None:
         # Through the descriptor where there is one: a pid may have been given to another process meanwhile.

@@ -241,7 +241,7 @@ class Scheduler:
         return self.closing and not (self._queue or self._held or self._workers)
 
     def queued(self) -> list[int]:
-        """Ids of the tasks that no worker holds, in order; safe to call from any thread."""
+        """Ids of the tasks that no worker holds, in order."""
         return list(self._queue)
 
     def next_deadline(self) -> float | None:

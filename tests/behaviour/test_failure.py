@@ -1,0 +1,235 @@
+"""Workers that die, calls that raise, values that do not cross: each costs its own job and nothing else."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+import time
+from concurrent.futures.process import BrokenProcessPool
+
+import psutil
+import pytest
+
+import procjob
+
+DEADLINE = 30.0
+
+
+def test_a_killed_worker_costs_exactly_the_job_it_ran():
+    def nap(n):
+        time.sleep(0.01)
+        return n
+
+    with procjob.Backend(nap, workers=4) as backend:
+        jobs = [backend.run(n) for n in range(200)]
+        jobs[20].wait_for_final_state(DEADLINE)
+        victim = next(job for job in jobs if job.running())
+        os.kill(victim.metrics().worker_pid, signal.SIGKILL)
+        procjob.wait(jobs, DEADLINE)
+        lost = [job for job in jobs if not job.done()]
+        # The victim may have finished before the signal came: then the next job of that worker is the one.
+        assert len(lost) <= 1
+        assert all(isinstance(job.future.exception(), procjob.WorkerDiedError) for job in lost)
+        assert [job.result() for job in jobs if job not in lost] == [n for n in range(200) if jobs[n] not in lost]
+
+
+def test_with_retries_a_killed_worker_costs_nothing():
+    def die_once(path):
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return os.getpid()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with procjob.Backend(die_once, workers=2) as backend:
+        path = f"/tmp/procjob-{os.getpid()}-{time.monotonic_ns()}"
+        try:
+            job = backend.run(path, retries=1)
+            seen = []
+            job.wait_for_final_state(DEADLINE, wait=None, callback=lambda _, status, __: seen.append(status.name))
+            assert job.result() != os.getpid()
+            assert job.metrics().attempts == 2
+            assert [name for name in seen if name != "QUEUED"] in ([], ["RUNNING"]), "a status never goes back"
+        finally:
+            os.unlink(path)
+
+
+def test_retries_are_used_up_exactly():
+    with procjob.Backend(lambda _: os._exit(7), workers=1) as backend:
+        job = backend.run(0, retries=2)
+        with pytest.raises(procjob.WorkerDiedError) as caught:
+            job.result(DEADLINE)
+        assert caught.value.exitcode == 7
+        assert "exited with code 7" in str(caught.value)
+        assert job.metrics().attempts == 3
+
+
+def test_the_tasks_own_exception_is_not_retried():
+    def fail(path):
+        with open(path, "a") as file:
+            file.write("x")
+        raise ValueError("mine")
+
+    path = f"/tmp/procjob-{os.getpid()}-{time.monotonic_ns()}"
+    try:
+        with procjob.Backend(fail, workers=1) as backend, pytest.raises(ValueError, match="mine"):
+            backend.run(path, retries=3).result(DEADLINE)
+        assert os.path.getsize(path) == 1
+    finally:
+        os.unlink(path)
+
+
+def test_a_segfault_is_told_with_its_signal_and_the_last_words():
+    def crash(_):
+        import ctypes
+        import sys
+
+        print("about to crash", file=sys.stderr)
+        ctypes.string_at(0)
+
+    with procjob.Backend(crash, workers=1) as backend:
+        job = backend.run(0)
+        with pytest.raises(procjob.WorkerDiedError) as caught:
+            job.result(DEADLINE)
+    assert caught.value.exitcode == -signal.SIGSEGV
+    assert isinstance(caught.value, BrokenProcessPool)
+    for words in ("SIGSEGV", job.job_id(), "about to crash", "Fatal Python error: Segmentation fault", "in crash"):
+        assert words in str(caught.value)
+
+
+def test_an_exception_keeps_its_type_and_brings_its_traceback_job_and_worker():
+    class Bad(Exception):
+        pass
+
+    def fail(_):
+        raise Bad("reason", 3)
+
+    with procjob.Backend(fail, workers=1) as backend:
+        job = backend.run({"shots": 5})
+        with pytest.raises(Bad) as caught:
+            job.result(DEADLINE)
+    assert caught.value.args == ("reason", 3)
+    assert "in fail" in str(caught.value.__cause__)
+    note = "\n".join(caught.value.__notes__)
+    assert job.job_id() in note
+    assert str(job.metrics().worker_pid) in note
+    assert "'shots': 5" in note
+    assert job.error_message() == "Bad: ('reason', 3)"
+
+
+class DoesNotUnpickle:
+    def __reduce__(self):
+        return _raise, ("no way back",)
+
+
+def _raise(text):
+    raise ValueError(text)
+
+
+def test_a_result_that_does_not_cross_is_that_jobs_error_alone():
+    def give(what):
+        if what == "lock":
+            return {"a": [threading.Lock()]}
+        if what == "no way back":
+            return DoesNotUnpickle()
+        return what
+
+    with procjob.Backend(give, workers=1) as backend:
+        lock, back, fine = backend.run("lock"), backend.run("no way back"), backend.run("fine")
+        with pytest.raises(pickle.PicklingError, match=r"result\['a'\]\[0\]: cannot pickle"):
+            lock.result(DEADLINE)
+        with pytest.raises(procjob.RemoteError, match="no way back"):
+            back.result(DEADLINE)
+        assert fine.result(DEADLINE) == "fine"
+        assert len(backend.engine.worker_pids()) == 1
+
+
+def test_an_exception_that_does_not_unpickle_is_told_as_text():
+    class Odd(Exception):
+        def __init__(self, one, two):
+            super().__init__(f"{one} and {two}")
+
+    def fail(_):
+        raise Odd(1, 2)
+
+    with procjob.Backend(fail, workers=1) as backend:
+        job = backend.run(0)
+        with pytest.raises(procjob.RemoteError, match="Odd.*1 and 2"):
+            job.result(DEADLINE)
+        assert backend.run(0).wait_for_final_state(DEADLINE) is None
+
+
+def test_a_broken_initializer_refuses_the_jobs_instead_of_respawning():
+    def broken():
+        raise RuntimeError("no licence")
+
+    with procjob.Backend(abs, workers=2, initializer=broken) as backend:
+        job = backend.run(1)
+        with pytest.raises(procjob.WorkerDiedError, match="workers cannot start: RuntimeError: no licence"):
+            job.result(DEADLINE)
+        with pytest.raises(procjob.WorkerDiedError, match="no licence"):
+            backend.run(1)
+
+
+def test_workers_that_die_while_starting_are_tried_a_few_times_only():
+    counted = f"/tmp/procjob-{os.getpid()}-{time.monotonic_ns()}"
+
+    def die():
+        with open(counted, "a") as file:
+            file.write("x")
+        os._exit(9)
+
+    try:
+        with procjob.Backend(abs, workers=1, initializer=die) as backend:
+            with pytest.raises(procjob.WorkerDiedError, match="exited with code 9"):
+                backend.run(1).result(DEADLINE)
+        assert os.path.getsize(counted) == 3
+    finally:
+        os.unlink(counted)
+
+
+def test_an_idle_worker_that_is_killed_is_replaced_without_a_word():
+    with procjob.Backend(abs, workers=1) as backend:
+        assert backend.run(-1).result(DEADLINE) == 1
+        (pid,) = backend.engine.worker_pids()
+        os.kill(pid, signal.SIGKILL)
+        psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=DEADLINE)
+        assert backend.run(-2).result(DEADLINE) == 2
+
+
+def test_a_task_that_closes_the_workers_descriptors_costs_only_itself():
+    with procjob.Backend(lambda n: os.closerange(3, 64) if n else 0, workers=1) as backend:
+        with pytest.raises(procjob.WorkerDiedError):
+            backend.run(1).result(DEADLINE)
+        assert backend.run(0).result(DEADLINE) == 0
+
+
+def test_large_arguments_and_results_flow_both_ways_at_once():
+    """Bigger than any pipe, on all workers, while the parent sends and receives: nobody may wait for ever."""
+    payload = os.urandom(8 << 20)
+    with procjob.Backend(lambda data: data[::-1], workers=2) as backend:
+        jobs = [backend.run(payload) for _ in range(6)]
+        assert all(job.result(DEADLINE) == payload[::-1] for job in jobs)
+
+
+def test_a_worker_stopped_in_the_middle_of_a_large_message_can_still_be_cancelled():
+    with procjob.Backend(len, workers=2, grace=0.1) as backend:
+        assert backend.run(b"x").result(DEADLINE) == 1
+        (pid,) = backend.engine.worker_pids()
+        os.kill(pid, signal.SIGSTOP)
+        stuck = backend.run(b"x" * (64 << 20))
+        fine = backend.run(b"yy")
+        assert fine.result(DEADLINE) == 2, "the other worker is served meanwhile"
+        stuck.cancel()
+        stuck.wait_for_final_state(DEADLINE)
+        assert stuck.cancelled()
+
+
+def test_a_second_submit_and_a_job_never_submitted_are_told_so():
+    with procjob.Backend(abs, workers=1) as backend:
+        job = backend.run(-1)
+        with pytest.raises(procjob.JobError, match="submitted before"):
+            job.submit()
+        assert job.result(DEADLINE) == 1

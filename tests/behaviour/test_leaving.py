@@ -1,0 +1,236 @@
+"""Ctrl-C, a killed parent and the end of the interpreter: the script goes, and nothing of it stays."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import psutil
+import pytest
+
+#: Seconds within which a script has to be gone. The figure of the project is 2; here the machine may be busy.
+PROMPT = 5.0
+DEADLINE = 30.0
+
+JOBS = """
+    import os, signal, sys, time
+    import procjob
+
+    def work(seconds):
+        procjob.report_progress(os.getpid())
+        time.sleep(seconds)
+
+    backend = procjob.Backend(work, workers=2)
+    jobs = [backend.run(60.0) for _ in range(102)]
+    for job in jobs[:2]:
+        while job.progress() is None:
+            time.sleep(0.01)
+    print(*(int(job.progress().done) for job in jobs[:2]), flush=True)
+"""
+ENDINGS = {
+    "unhandled": "jobs[50].result()",
+    "in a with block": "with backend: jobs[50].result()",
+    "caught": """
+        try:
+            jobs[50].result()
+        except KeyboardInterrupt:
+            print("caught", flush=True)
+            sys.exit(3)
+        """,
+    "waiting": "procjob.wait(jobs)",
+    "computing": "while True: pass",
+}
+EXECUTOR = """
+    import os, sys, time
+    import procjob
+
+    def work(pipe):
+        os.write(pipe, b"%d " % os.getpid())
+        time.sleep(60.0)
+
+    with procjob.ProcessPoolExecutor(2) as pool:
+        futures = [pool.submit(time.sleep, 60.0) for _ in range(102)]
+        while not futures[1].running():
+            time.sleep(0.01)
+        print(*pool._pool.worker_pids(), flush=True)
+        futures[50].result()
+"""
+
+
+def script(*parts: str, **options) -> subprocess.Popen:
+    text = "\n".join(textwrap.dedent(part) for part in parts)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, "-c", text], stdout=pipe, stderr=pipe, text=True, start_new_session=True, **options
+    )
+
+
+def workers_of(process: subprocess.Popen) -> list[psutil.Process]:
+    return [psutil.Process(int(pid)) for pid in process.stdout.readline().split()]
+
+
+def assert_gone(process: subprocess.Popen, workers: list[psutil.Process], *, within: float = PROMPT) -> str:
+    """Return what the script wrote to its standard error."""
+    began = time.monotonic()
+    try:
+        _, err = process.communicate(timeout=DEADLINE)
+    finally:
+        process.kill()
+    assert time.monotonic() - began < within
+    alive = psutil.wait_procs(workers, timeout=within)[1]
+    for worker in alive:
+        worker.kill()
+    assert not alive
+    return err
+
+
+@pytest.mark.parametrize("target", ["group", "parent alone"])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_ctrl_c_ends_the_script_with_jobs_running_and_queued(ending, target):
+    process = script(JOBS, ENDINGS[ending])
+    workers = workers_of(process)
+    assert len(workers) == 2
+    send = os.killpg if target == "group" else os.kill
+    send(process.pid, signal.SIGINT)
+    err = assert_gone(process, workers)
+    if ending == "caught":
+        assert process.returncode == 3
+        assert err == ""
+    else:
+        assert process.returncode == -signal.SIGINT
+        assert err.count("Traceback") == err.count("KeyboardInterrupt") == 1, err
+
+
+def test_ctrl_c_in_the_with_block_of_an_executor_stops_its_calls():
+    process = script(EXECUTOR)
+    workers = workers_of(process)
+    os.killpg(process.pid, signal.SIGINT)
+    err = assert_gone(process, workers)
+    assert process.returncode == -signal.SIGINT, err
+
+
+def test_ctrl_c_while_workers_start_prints_nothing_of_theirs():
+    process = script(
+        """
+        import procjob, time
+        backend = procjob.Backend(time.sleep, workers=4)
+        jobs = [backend.run(60.0) for _ in range(8)]
+        print(flush=True)
+        jobs[0].result()
+        """
+    )
+    process.stdout.readline()
+    os.killpg(process.pid, signal.SIGINT)
+    err = assert_gone(process, [])
+    assert err.count("Traceback") == 1, err
+
+
+@pytest.mark.parametrize("what", ["python", "c"])
+def test_workers_do_not_outlive_a_killed_parent(what):
+    process = script(
+        f"""
+        import hashlib, os, time, procjob
+
+        def work(_):
+            procjob.report_progress(os.getpid())
+            if {what!r} == "c":
+                hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 2**31 - 1)
+            while True:
+                pass
+
+        backend = procjob.Backend(work, workers=2)
+        jobs = [backend.run(0) for _ in range(3)]
+        for job in jobs[:2]:
+            while job.progress() is None:
+                time.sleep(0.01)
+        print(*(int(job.progress().done) for job in jobs[:2]), flush=True)
+        jobs[0].result()
+        """
+    )
+    workers = workers_of(process)
+    process.kill()
+    assert_gone(process, workers)
+
+
+def test_a_script_that_ends_without_waiting_stops_its_jobs():
+    process = script(JOBS)
+    workers = workers_of(process)
+    err = assert_gone(process, workers)
+    assert process.returncode == 0
+    assert err == ""
+
+
+def test_an_executor_finishes_its_calls_at_exit_as_the_standard_one_does():
+    process = script(
+        """
+        import procjob, time
+        pool = procjob.ProcessPoolExecutor(1)
+        for n in range(3):
+            pool.submit(print, "call", n)
+        """
+    )
+    out, err = process.communicate(timeout=DEADLINE)
+    assert (out, err, process.returncode) == ("call 0\ncall 1\ncall 2\n", "", 0)
+
+
+def test_an_endless_call_of_an_executor_keeps_the_interpreter_only_until_ctrl_c():
+    process = script(
+        """
+        import procjob, time
+        pool = procjob.ProcessPoolExecutor(1)
+        future = pool.submit(time.sleep, 600)
+        while not future.running():
+            time.sleep(0.01)
+        print(*pool._pool.worker_pids(), flush=True)
+        """
+    )
+    workers = workers_of(process)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=0.5)
+    os.kill(process.pid, signal.SIGINT)
+    assert_gone(process, workers)
+
+
+def test_callbacks_of_finished_jobs_run_before_the_interpreter_ends():
+    process = script(
+        """
+        import procjob, time
+        backend = procjob.Backend(abs, workers=1)
+        job = backend.run(-5)
+        job.add_done_callback(lambda job: (time.sleep(0.3), print("saved", job.result(), flush=True)))
+        job.result()
+        """
+    )
+    out, err = process.communicate(timeout=DEADLINE)
+    assert (out, err, process.returncode) == ("saved 5\n", "", 0)
+
+
+def test_a_backend_that_is_garbage_ends_its_workers():
+    import gc
+
+    import procjob
+
+    backend = procjob.Backend(abs, workers=1)
+    assert backend.run(-1).result(DEADLINE) == 1
+    (pid,) = backend.engine.worker_pids()
+    worker = psutil.Process(pid)
+    del backend
+    gc.collect()
+    deadline = time.monotonic() + DEADLINE
+    while worker.is_running() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not worker.is_running()
+
+
+def test_jobs_of_a_forgotten_backend_still_finish():
+    import gc
+
+    import procjob
+
+    job = procjob.Backend(lambda n: time.sleep(0.3) or n, workers=1).run(4)
+    gc.collect()
+    assert job.result(DEADLINE) == 4
