@@ -35,25 +35,21 @@ def test_a_killed_worker_costs_exactly_the_job_it_ran():
         assert [job.result() for job in jobs if job not in lost] == [n for n in range(200) if jobs[n] not in lost]
 
 
-def test_with_retries_a_killed_worker_costs_nothing():
+def test_with_retries_a_killed_worker_costs_nothing(tmp_path):
     def die_once(path):
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+            path.touch(exist_ok=False)
         except FileExistsError:
             return os.getpid()
-        os.kill(os.getpid(), signal.SIGKILL)
+        return os.kill(os.getpid(), signal.SIGKILL)
 
     with procjob.Backend(die_once, workers=2) as backend:
-        path = f"/tmp/procjob-{os.getpid()}-{time.monotonic_ns()}"
-        try:
-            job = backend.run(path, retries=1)
-            seen = []
-            job.wait_for_final_state(DEADLINE, wait=None, callback=lambda _, status, __: seen.append(status.name))
-            assert job.result() != os.getpid()
-            assert job.metrics().attempts == 2
-            assert [name for name in seen if name != "QUEUED"] in ([], ["RUNNING"]), "a status never goes back"
-        finally:
-            os.unlink(path)
+        job = backend.run(tmp_path / "died", retries=1)
+        seen = []
+        job.wait_for_final_state(DEADLINE, wait=None, callback=lambda _, status, __: seen.append(status.name))
+        assert job.result() != os.getpid()
+        assert job.metrics().attempts == 2
+        assert [name for name in seen if name != "QUEUED"] in ([], ["RUNNING"]), "a status never goes back"
 
 
 def test_retries_are_used_up_exactly():
@@ -66,19 +62,16 @@ def test_retries_are_used_up_exactly():
         assert job.metrics().attempts == 3
 
 
-def test_the_tasks_own_exception_is_not_retried():
+def test_the_tasks_own_exception_is_not_retried(tmp_path):
     def fail(path):
-        with open(path, "a") as file:
+        with path.open("a") as file:
             file.write("x")
         raise ValueError("mine")
 
-    path = f"/tmp/procjob-{os.getpid()}-{time.monotonic_ns()}"
-    try:
-        with procjob.Backend(fail, workers=1) as backend, pytest.raises(ValueError, match="mine"):
-            backend.run(path, retries=3).result(DEADLINE)
-        assert os.path.getsize(path) == 1
-    finally:
-        os.unlink(path)
+    count = tmp_path / "count"
+    with procjob.Backend(fail, workers=1) as backend, pytest.raises(ValueError, match="mine"):
+        backend.run(count, retries=3).result(DEADLINE)
+    assert count.read_text() == "x"
 
 
 def test_a_segfault_is_told_with_its_signal_and_the_last_words():
@@ -156,7 +149,7 @@ def test_an_exception_that_does_not_unpickle_is_told_as_text():
 
     with procjob.Backend(fail, workers=1) as backend:
         job = backend.run(0)
-        with pytest.raises(procjob.RemoteError, match="Odd.*1 and 2"):
+        with pytest.raises(procjob.RemoteError, match=r"Odd.*1 and 2"):
             job.result(DEADLINE)
         assert backend.run(0).wait_for_final_state(DEADLINE) is None
 
@@ -173,21 +166,20 @@ def test_a_broken_initializer_refuses_the_jobs_instead_of_respawning():
             backend.run(1)
 
 
-def test_workers_that_die_while_starting_are_tried_a_few_times_only():
-    counted = f"/tmp/procjob-{os.getpid()}-{time.monotonic_ns()}"
+def test_workers_that_die_while_starting_are_tried_a_few_times_only(tmp_path):
+    count = tmp_path / "count"
 
     def die():
-        with open(counted, "a") as file:
+        with count.open("a") as file:
             file.write("x")
         os._exit(9)
 
-    try:
-        with procjob.Backend(abs, workers=1, initializer=die) as backend:
-            with pytest.raises(procjob.WorkerDiedError, match="exited with code 9"):
-                backend.run(1).result(DEADLINE)
-        assert os.path.getsize(counted) == 3
-    finally:
-        os.unlink(counted)
+    with (
+        procjob.Backend(abs, workers=1, initializer=die) as backend,
+        pytest.raises(procjob.WorkerDiedError, match="exited with code 9"),
+    ):
+        backend.run(1).result(DEADLINE)
+    assert count.read_text() == "xxx"
 
 
 def test_an_idle_worker_that_is_killed_is_replaced_without_a_word():

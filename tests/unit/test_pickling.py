@@ -712,7 +712,7 @@ def test_an_exception_nested_too_deeply_becomes_a_remote_error() -> None:
 
 
 def test_a_text_of_a_hostile_str_type_is_shipped_as_plain_text() -> None:
-    class Text(str):
+    class Text(str):  # noqa: SLOT000  (a plain subclass, as users write them)
         def __reduce__(self) -> Any:
             raise ValueError
 
