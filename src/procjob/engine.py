@@ -261,7 +261,7 @@ class InlineEngine:
         try:
             with capture(execution):
                 result = task.fn(*args, **kwargs)
-        except KeyboardInterrupt:  # a Ctrl-C is the caller's, not the task's outcome
+        except (KeyboardInterrupt, session.TaskInterrupt):  # for the caller, who may be a task of a worker himself
             interrupted = True
             raise
         except BaseException as exc:  # noqa: BLE001  (the task's own end, whatever it raised, is its outcome)

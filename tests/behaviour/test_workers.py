@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -73,13 +74,11 @@ def test_the_default_number_of_workers_comes_from_the_environment(monkeypatch):
 
 def test_a_spare_worker_stands_ready_before_a_stubborn_one_is_killed():
     def stubborn(seconds):
-        procjob.report_progress(os.getpid())
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            try:
-                time.sleep(0.05)
-            except BaseException:
-                pass
+            with contextlib.suppress(BaseException):
+                procjob.report_progress(os.getpid())
+                time.sleep(600)
         return os.getpid()
 
     with procjob.Backend(stubborn, workers=1, grace=3.0) as backend:
@@ -139,7 +138,7 @@ def test_what_a_task_prints_logs_and_warns_reaches_its_job_while_it_runs(capfd, 
         procjob.report_progress(1)
         time.sleep(600)
 
-    with procjob.Backend(talk, workers=1) as backend, pytest.warns(RuntimeWarning, match="warned x"):
+    with procjob.Backend(talk, workers=1) as backend, pytest.warns(RuntimeWarning, match="warned x"):  # noqa: PT031
         job = backend.run("x")
         wait_for_progress(job)
         deadline = time.monotonic() + DEADLINE
@@ -164,7 +163,7 @@ def test_what_a_task_prints_logs_and_warns_reaches_its_job_while_it_runs(capfd, 
 
 
 def test_output_goes_to_the_job_that_wrote_it():
-    with procjob.Backend(lambda n: print(n), workers=2) as backend:
+    with procjob.Backend(print, workers=2) as backend:
         jobs = [backend.run(n) for n in range(30)]
         procjob.wait(jobs, DEADLINE)
         assert ["".join(log.text for log in job.logs()) for job in jobs] == [f"{n}\n" for n in range(30)]
@@ -254,3 +253,23 @@ def test_a_queue_is_shut_down_in_time_with_a_pickling_error_in_it():
         with pytest.raises(procjob.NotPicklableError, match=r"args\[0\]: cannot pickle '_thread.lock'"):
             failed.result(DEADLINE)
     assert pool._pool.join(DEADLINE)
+
+
+def test_pools_inside_a_worker_run_inline_and_are_stopped_with_it():
+    def nested(what):
+        with procjob.Backend(abs) as inner, procjob.ProcessPoolExecutor() as pool:
+            if what == "stop":
+                procjob.report_progress(1)
+                inner_endless = procjob.Backend(time.sleep)
+                inner_endless.run(600)
+            pid = pool.submit(os.getpid).result()
+            return os.getpid(), pid, inner.workers, inner.run(-3).result()
+
+    with procjob.Backend(nested, workers=1) as backend:
+        outer, inner, workers, result = backend.run("go").result(DEADLINE)
+        assert (inner, workers, result) == (outer, 0, 3)
+        job = backend.run("stop")
+        wait_for_progress(job)
+        job.cancel()
+        job.wait_for_final_state(DEADLINE)
+        assert backend.run("go").result(DEADLINE)[0] == outer, "interrupted, not killed"

@@ -8,32 +8,31 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 logger = logging.getLogger("procjob")
+
+_Call = tuple[Callable[..., object], tuple[Any, ...]]
 
 
 class Dispatcher:
     """Run posted calls one after the other. An exception in one is logged and harms nothing."""
 
     def __init__(self, name: str) -> None:
-        self._queue: SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]] | None] = SimpleQueue()
-        self._closed = False
-        self._thread = threading.Thread(target=_run_all, args=(self._queue,), name=name, daemon=True)
+        self._inbox = _Inbox()
+        self._thread = threading.Thread(target=self._inbox.serve, name=name, daemon=True)
         self._thread.start()
 
     def post(self, fn: Callable[..., object], *args: Any) -> None:
-        """Have ``fn(*args)`` run; in the calling thread if the dispatcher has been closed."""
-        if self._closed:
-            run_logged(fn, *args)
-        else:
-            self._queue.put((fn, args))
+        """Have ``fn(*args)`` run; in the calling thread if the dispatcher has ended."""
+        self._inbox.queue.put((fn, args))
+        if self._inbox.ended:
+            self._inbox.run_left()
 
     def close(self) -> None:
         """Let the thread end after what has been posted so far."""
-        self._closed = True
-        self._queue.put(None)
+        self._inbox.queue.put(None)
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until it has ended; from one of its own callbacks, return at once."""
@@ -41,15 +40,32 @@ class Dispatcher:
             self._thread.join(timeout)
 
 
-def _run_all(queue: SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]] | None]) -> None:
-    closing = False
-    while not (closing and queue.empty()):
-        item = queue.get()
-        if item is None:
-            closing = True
-        else:
-            run_logged(item[0], *item[1])
-        del item  # hold on to no object of the user while waiting
+class _Inbox:
+    """What the thread holds: not the dispatcher, which may be garbage before the thread has ended.
+
+    No call is lost at the end: it is queued before `ended` is read, and `ended` is set before the queue is emptied for
+    the last time, so either the thread runs it or whoever posted it does.
+    """
+
+    def __init__(self) -> None:
+        self.queue: SimpleQueue[_Call | None] = SimpleQueue()
+        self.ended = False
+
+    def serve(self) -> None:
+        while (call := self.queue.get()) is not None:
+            run_logged(call[0], *call[1])
+            del call  # hold on to no object of the user while waiting
+        self.ended = True
+        self.run_left()
+
+    def run_left(self) -> None:
+        while True:
+            try:
+                call = self.queue.get_nowait()
+            except Empty:
+                return
+            if call is not None:
+                run_logged(call[0], *call[1])
 
 
 def run_logged(fn: Callable[..., object], *args: Any) -> None:

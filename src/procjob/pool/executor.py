@@ -69,6 +69,7 @@ from procjob.pool.scheduler import (
     TaskSpec,
     Verdict,
 )
+from procjob.pool.session import TaskInterrupt, in_worker
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -131,7 +132,7 @@ class Pool:
         self.finish_at_exit = finish_at_exit
         self._initializer = initializer
         self._environment = {**worker_environment(workers, threads_per_worker), **(environment or {})}
-        self._log_level = captured_level()
+        captured_level()  # a wrong PROCJOB_LOG_LEVEL is told here, not by a worker
         self._host = gethostname()
         self._ids = itertools.count(1)
         self._gate = threading.RLock()  # re-entered by a finalizer that runs while its thread holds it
@@ -145,6 +146,7 @@ class Pool:
         self._owner_pid: int | None = None  # of the process that started the threads, at the first submit
 
     def _start_threads(self) -> None:
+        self._log_level = captured_level()
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -187,6 +189,7 @@ class Pool:
         spec = TaskSpec(next(self._ids), limits)
         future: TaskFuture[Any] = TaskFuture(self, spec.id)
         call = _Call(spec, pickled, tuple(constants), future, sink, describe)
+        self.check_open()
         with self._gate:
             self.check_open()
             if self._owner_pid is None:
@@ -642,7 +645,7 @@ class ProcessPoolExecutor(Executor):
 
     A drop-in for the standard class, without the need for an ``if __name__ == "__main__"`` guard. A future is running
     only when a worker has begun it; `Future.cancel` also stops a running call, and then returns True; a worker that
-    dies costs only the call that it ran.
+    dies costs only the call that it ran. Inside a worker, calls run inline, so that pools do not multiply.
 
     Args:
         max_workers: number of worker processes; None takes PROCJOB_WORKERS or the cores granted.
@@ -678,6 +681,7 @@ class ProcessPoolExecutor(Executor):
             at_least_one("threads_per_worker", threads_per_worker)
         pickled = b"" if initializer is None else dumps_call(initializer, tuple(initargs), {})
         self._pool = Pool(workers, initializer=pickled, threads_per_worker=threads_per_worker, environment=environment)
+        self._inline = in_worker()
         # The finalizer must not keep the executor alive; the pool ends by itself when nothing is left to do.
         weakref.finalize(self, self._pool.close).atexit = False
 
@@ -690,6 +694,9 @@ class ProcessPoolExecutor(Executor):
             RuntimeError: the executor has been shut down.
             WorkerDiedError: its workers cannot start.
         """
+        if self._inline:
+            self._pool.check_open()
+            return _run_here(fn, args, kwargs)
         try:
             pickled = dumps_call(fn, args, kwargs)
         except NotPicklableError as exc:
@@ -791,6 +798,19 @@ def at_least_one(name: str, value: int) -> int:
     if value < 1:
         raise ValueError(f"{name} must be greater than 0, not {value}")
     return value
+
+
+def _run_here(fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[T]:
+    """Run a call in this process and return its future, which is done."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()
+    try:
+        future.set_result(fn(*args, **kwargs))
+    except TaskInterrupt:  # of the worker that we are in
+        raise
+    except BaseException as exc:  # noqa: BLE001  (the call's own end, whatever it raised, is its outcome)
+        future.set_exception(exc)
+    return future
 
 
 def _run_chunk(fn: Callable[..., T], chunk: list[tuple[Any, ...]]) -> list[T]:

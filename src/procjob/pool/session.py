@@ -22,6 +22,10 @@ from procjob.events import Event, Logged, Progressed
 PROGRESS_EVERY = 0.02
 
 
+class TaskInterrupt(BaseException):
+    """Raised in the task when its job is stopped. Let it pass; catching it only makes the stop ladder go on."""
+
+
 class Session:
     """One execution: where its events go, and whether it has been asked to stop."""
 

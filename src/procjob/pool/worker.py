@@ -36,16 +36,13 @@ from typing import Any
 from procjob.events import Event, Usage
 from procjob.pool import constants, session, wire
 from procjob.pool.pickling import dumps, loads, pack_exception
+from procjob.pool.session import TaskInterrupt
 
 #: The signal that makes a worker look for an Interrupt.
 INTERRUPT_SIGNAL = signal.SIGUSR1
 _UNREAD = struct.Struct("i")
 #: ``ru_maxrss`` counts kilobytes on Linux and bytes on macOS.
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
-
-
-class TaskInterrupt(BaseException):
-    """Raised in the task when its job is stopped. Let it pass; catching it only makes the stop ladder go on."""
 
 
 @dataclass(frozen=True)
