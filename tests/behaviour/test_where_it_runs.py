@@ -88,9 +88,23 @@ def test_a_thread():
 
 CELLS = [
     SCRIPT,
-    "def simulate(n):\n    print('simulating', n)\n    return n\n\nbackend = procjob.Backend(simulate, workers=2)",
-    "backend.run(1).result()",
-    "await backend.run(2)",
+    """
+import threading
+
+def simulate(n):
+    print("simulating", n)
+    return n
+
+def wait_for_callbacks(job):
+    called = threading.Event()  # in the thread that shows what jobs print, and after it
+    job.add_done_callback(lambda _: called.set())
+    called.wait()
+    return job
+
+backend = procjob.Backend(simulate, workers=2)
+""",
+    "wait_for_callbacks(backend.run(1)).result()",
+    "await wait_for_callbacks(backend.run(2))",
     "backend.close()",
 ]
 
