@@ -3,8 +3,51 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:  # what type checkers and editors see; at run time a name is imported when it is first used
+    from procjob.backend import Backend
+    from procjob.errors import (
+        JobCancelledError,
+        JobError,
+        JobTimeoutError,
+        MemoryLimitExceeded,
+        NotPicklableError,
+        ProcjobError,
+        RemoteError,
+        TimeLimitExceeded,
+        WorkerDiedError,
+    )
+    from procjob.job import Job, JobV1
+    from procjob.pool.executor import ProcessPoolExecutor
+    from procjob.pool.session import report_progress, stop_requested
+    from procjob.status import JOB_FINAL_STATES, JobStatus
+    from procjob.waiting import as_completed, wait
+
+__all__ = [
+    "JOB_FINAL_STATES",
+    "Backend",
+    "Job",
+    "JobCancelledError",
+    "JobError",
+    "JobStatus",
+    "JobTimeoutError",
+    "JobV1",
+    "MemoryLimitExceeded",
+    "NotPicklableError",
+    "ProcessPoolExecutor",
+    "ProcjobError",
+    "RemoteError",
+    "TimeLimitExceeded",
+    "WorkerDiedError",
+    "as_completed",
+    "report_progress",
+    "stop_requested",
+    "wait",
+]
+__version__ = "0.1.0"
+
+#: The module of each name in ``__all__``.
 _HOME = {
     "JOB_FINAL_STATES": "status",
     "Backend": "backend",
@@ -27,16 +70,14 @@ _HOME = {
     "wait": "waiting",
 }
 
-__all__ = sorted(_HOME)  # noqa: PLE0605  (the table above is the list)
-__version__ = "0.1.0"
+if not TYPE_CHECKING:  # a type checker that sees it takes every misspelt name for one of ours
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'procjob' has no attribute {name!r}")
-    value = getattr(import_module(f"procjob.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module 'procjob' has no attribute {name!r}")
+        value = getattr(import_module(f"procjob.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

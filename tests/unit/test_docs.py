@@ -14,6 +14,10 @@ import procjob
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+#: Those that no test of their own runs.
+EXAMPLES = [
+    path for path in sorted(ROOT.glob("examples/*.py")) if not (ROOT / f"tests/behaviour/test_{path.stem}.py").exists()
+]
 MODULES = ["procjob", *sorted(module.name for module in pkgutil.walk_packages(procjob.__path__, "procjob."))]
 
 
@@ -45,7 +49,7 @@ def test_a_python_block_runs(block, tmp_path):
     run_script(script, cwd=tmp_path)
 
 
-@pytest.mark.parametrize("example", sorted(ROOT.glob("examples/*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_runs(example, tmp_path):
     run_script(example, cwd=tmp_path)
 

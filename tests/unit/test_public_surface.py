@@ -1,7 +1,9 @@
 """`import procjob`: what it offers and what it costs."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,18 @@ def packages_loaded_by(code: str) -> set[str]:
 @pytest.mark.parametrize("name", procjob.__all__)
 def test_a_public_name_resolves(name):
     assert getattr(procjob, name) is not None
+
+
+def test_type_checkers_are_told_the_same_names_from_the_same_modules():
+    block = next(node for node in ast.parse(Path(procjob.__file__).read_text()).body if isinstance(node, ast.If))
+    imported = {
+        alias.name: node.module.removeprefix("procjob.")
+        for node in ast.walk(block)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert imported == procjob._HOME
+    assert procjob.__all__ == list(procjob._HOME)
 
 
 def test_star_import_gives_the_public_names_and_nothing_else():

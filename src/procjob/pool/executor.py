@@ -29,7 +29,8 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from socket import gethostname
 from typing import Any, ParamSpec, TypeVar
 
@@ -87,7 +88,10 @@ NO_LIMITS = Limits()
 
 @dataclass(slots=True, eq=False)
 class _Call:
-    """A task as the pool thread knows it, until it is settled."""
+    """A task as the pool thread knows it, until it is settled.
+
+    What it prints is shown in the context that submitted it: a notebook shows it under that cell.
+    """
 
     spec: TaskSpec
     pickled: bytes
@@ -95,6 +99,7 @@ class _Call:
     future: TaskFuture[Any]
     sink: EventSink | None
     describe: Callable[[], str] | None
+    context: Context = field(default_factory=copy_context)
 
 
 @dataclass(slots=True, eq=False)
@@ -461,13 +466,16 @@ class Pool:
             self._forget(output.fd)  # the pipe fills and the worker waits, until the dispatcher has caught up
         if live.call is not None and live.call.sink is not None:
             live.call.sink(event)
-        self._dispatcher.post(self._relay_output, worker, event)
+        self._dispatcher.post(self._relay_output, worker, event, live.call)
         return True
 
-    def _relay_output(self, worker: int, event: Logged) -> None:
+    def _relay_output(self, worker: int, event: Logged, call: _Call | None) -> None:
         """Dispatcher: show a text, then let the pool thread read on."""
         try:
-            relay(event)
+            if call is None:
+                relay(event)
+            else:
+                call.context.run(relay, event)
         finally:
             self._tell(self._output_relayed, worker, len(event.text))
 
@@ -484,7 +492,7 @@ class Pool:
         if call.sink is not None:
             call.sink(event)
         if isinstance(event, Logged):
-            self._dispatcher.post(relay, event, call.describe)
+            self._dispatcher.post(call.context.run, relay, event, call.describe)
 
     # ------------------------------------------------------------ ends of tasks
 

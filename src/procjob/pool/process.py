@@ -77,6 +77,9 @@ class WorkerProcess:
                 connection.close()
             # loky unblocks SIGINT after it has started its resource tracker; workers must inherit it blocked.
             block_interrupts()
+        # multiprocessing would join it at exit, even at that of a copy of this process made by fork, and would keep it
+        # and its sentinel pipe for as long as it has not reaped it itself; somebody else may.
+        _children.discard(self._process)
         self._connections = (channel, out, err)
         for connection in self._connections:
             os.set_blocking(connection.fileno(), False)
@@ -209,9 +212,6 @@ class WorkerProcess:
             connection.close()
         if self._own_exit_fd:
             os.close(self.exit_fd)
-        # multiprocessing forgets a child, and the sentinel pipe with it, only when it has reaped it itself; somebody
-        # else may have.
-        _children.discard(self._process)
 
     def _signal(self, signum: int) -> None:
         # Through the descriptor where there is one: a pid may have been given to another process meanwhile.

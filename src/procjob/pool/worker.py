@@ -8,6 +8,8 @@ Invariants:
   attempt: it disarms itself before it raises. So it can never hit the next task, nor the loop.
 - The parent writes the Interrupt frame before it sends the signal. A signal that comes before the task is armed is
   remembered (`_missed`) and looked at on arming.
+- A worker whose task was interrupted in the middle of an import ends without sending Finished: half-imported packages
+  would break the next task. The parent sees it end under a stopped task, as after a kill.
 - The worker never outlives its parent: PR_SET_PDEATHSIG on Linux, and a thread that waits for the channel to hang up.
 """
 
@@ -105,6 +107,7 @@ class Worker:
         self._armed: tuple[int, int] | None = None
         self._missed = False
         self._deferred = False
+        self._spoiled = False
         self._session: session.Session | None = None
 
     def serve(self) -> int:
@@ -148,6 +151,9 @@ class Worker:
         session.bind_process(self._session)
         began, cpu_began = time.perf_counter(), time.process_time()
         kind, value = self._outcome(task, attempt, call)
+        if self._spoiled:
+            flush_standard_streams()
+            os._exit(0)
         usage = Usage(
             time.perf_counter() - began,
             time.process_time() - cpu_began,
@@ -200,9 +206,19 @@ class Worker:
     def _interrupt_if_asked(self) -> None:
         if self._armed is not None and self._channel.take_interrupt(*self._armed):
             self._armed = None
+            self._spoiled = importing(sys._getframe())
             if self._session is not None:
                 self._session.stop_requested = True
             raise TaskInterrupt
+
+
+def importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported on this stack."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def flush_standard_streams() -> None:

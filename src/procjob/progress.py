@@ -1,0 +1,115 @@
+"""`track`: iterate over jobs as they become final, behind a progress bar.
+
+The bar asks the jobs themselves, at a fixed rate and in a thread of its own, so it tells the truth also while nothing
+ends and while the caller is busy with a job that it was given.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from procjob.job import Job
+from procjob.status import JOB_FINAL_STATES, JobStatus
+from procjob.waiting import as_completed
+
+#: Seconds between two drawings of the bar.
+REDRAW_EVERY = 0.2
+
+
+def track(jobs: Iterable[Job], *, desc: str | None = None, disable: bool | None = None) -> Iterator[Job]:
+    """Yield jobs as they become final, whatever their final state; duplicates once. Show a progress bar meanwhile.
+
+    The bar stands on stderr. It counts the jobs that are final, and as a part of one each running job that reports
+    its progress; behind it stand the numbers of jobs that run, have failed and were cancelled.
+
+    Args:
+        jobs: submitted jobs.
+        desc: text in front of the bar.
+        disable: True: no bar; False: a bar; None: as ``PROCJOB_PROGRESS`` (0 or 1) says, else if stderr is a terminal
+            (which it is not in a notebook).
+
+    Raises:
+        TypeError: one of ``jobs`` is not a job, or an argument has the wrong type.
+        JobError: one was not submitted.
+        ValueError: ``PROCJOB_PROGRESS`` is neither 0 nor 1.
+
+    Example:
+        >>> import procjob
+        >>> with procjob.Backend(abs, workers=2) as backend:
+        ...     sorted(job.result() for job in track([backend.run(-n) for n in range(3)]))
+        [0, 1, 2]
+    """
+    if desc is not None and not isinstance(desc, str):
+        raise TypeError(f"desc must be a string or None, not {desc!r}")
+    found = list(jobs)
+    completed = as_completed(found)
+    return _behind_a_bar(completed, list(dict.fromkeys(found)), desc) if _is_shown(disable) else completed
+
+
+def _is_shown(disable: bool | None) -> bool:
+    if disable is not None:
+        if not isinstance(disable, bool):
+            raise TypeError(f"disable must be True, False or None, not {disable!r}")
+        return not disable
+    text = os.environ.get("PROCJOB_PROGRESS", "").strip()
+    if text not in {"", "0", "1"}:
+        raise ValueError(f"PROCJOB_PROGRESS must be 0 or 1, not {text!r}; unset it or correct it")
+    return text == "1" if text else sys.stderr is not None and sys.stderr.isatty()
+
+
+def _behind_a_bar(completed: Iterator[Job], jobs: list[Job], desc: str | None) -> Iterator[Job]:
+    bar = _Bar(jobs, desc)
+    try:
+        yield from completed
+    finally:
+        bar.close()
+
+
+class _Bar:
+    """Draws itself until it is closed."""
+
+    def __init__(self, jobs: list[Job], desc: str | None) -> None:
+        from tqdm.auto import tqdm
+
+        self._open = jobs
+        self._ended: Counter[JobStatus] = Counter()
+        self._bar = tqdm(total=len(jobs), desc=desc, unit="job")
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._redraw, name="procjob-progress", daemon=True)
+        self._thread.start()
+        # A daemon thread that writes while the interpreter ends can abort it.
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Draw the bar a last time and leave it on the screen."""
+        atexit.unregister(self.close)
+        self._closing.set()
+        self._thread.join()
+        self._draw()
+        self._bar.close()
+
+    def _redraw(self) -> None:
+        while True:
+            self._draw()
+            if self._closing.wait(REDRAW_EVERY):
+                return
+
+    def _draw(self) -> None:
+        statuses = [(job, job.status()) for job in self._open]
+        self._ended.update(status for _, status in statuses if status in JOB_FINAL_STATES)
+        self._open = [job for job, status in statuses if status not in JOB_FINAL_STATES]
+        running = [job for job, status in statuses if status is JobStatus.RUNNING]
+        reports = [job.progress() for job in running]
+        parts = sum(report.fraction for report in reports if report is not None)
+        self._bar.n = self._ended.total() + (round(parts, 1) or 0)
+        words = {
+            "running": len(running),
+            "failed": self._ended[JobStatus.ERROR],
+            "cancelled": self._ended[JobStatus.CANCELLED],
+        }
+        self._bar.set_postfix_str(", ".join(f"{count} {word}" for word, count in words.items() if count))

@@ -1,0 +1,174 @@
+"""The same script without a guard runs wherever Python runs: file, module, command line, stdin, thread, notebook."""
+
+import asyncio
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+DEADLINE = 60.0
+
+#: What it defines must travel to the workers, and nothing at its top level may run there.
+SCRIPT = """
+import os
+from dataclasses import dataclass
+
+import procjob
+
+print("top level")
+offset = 100
+
+
+@dataclass
+class Point:
+    x: int
+
+
+def simulate(point):
+    return Point(point.x**2 + offset), os.getpid()
+
+
+with procjob.Backend(simulate, workers=2) as backend:
+    results = [job.result() for job in [backend.run(Point(n)) for n in range(4)]]
+with procjob.ProcessPoolExecutor(2) as executor:
+    squares = list(executor.map(lambda point: point.x**2, [Point(1), Point(2)]))
+print([point.x for point, _ in results], squares, os.getpid() in {pid for _, pid in results})
+"""
+PRINTED = "top level\n[100, 101, 104, 109] [1, 4] False\n"
+
+IN_A_THREAD = f"""
+import threading
+
+thread = threading.Thread(target=exec, args=({SCRIPT!r}, {{"__name__": "__main__"}}))
+thread.start()
+thread.join()
+"""
+
+
+def python(*arguments, script=None, cwd=None):
+    """Run the interpreter, with a script on stdin if there is one, and return what it printed."""
+    run = subprocess.run(
+        [sys.executable, *arguments],
+        input=script,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, ""), run.stderr
+    return run.stdout
+
+
+def test_a_file(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    assert python("script.py", cwd=tmp_path) == PRINTED
+
+
+def test_a_module(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    assert python("-m", "script", cwd=tmp_path) == PRINTED
+
+
+def test_a_command_line():
+    assert python("-c", SCRIPT) == PRINTED
+
+
+@pytest.mark.parametrize("arguments", [[], ["-"]], ids=["redirected", "dash"])
+def test_stdin(arguments):
+    assert python(*arguments, script=SCRIPT) == PRINTED
+
+
+def test_a_thread():
+    assert python("-c", IN_A_THREAD) == PRINTED
+
+
+# ------------------------------------------------------------ a notebook
+
+CELLS = [
+    SCRIPT,
+    """
+import threading
+
+def simulate(n):
+    print("simulating", n)
+    return n
+
+def wait_for_callbacks(job):
+    called = threading.Event()  # in the thread that shows what jobs print, and after it
+    job.add_done_callback(lambda _: called.set())
+    called.wait()
+    return job
+
+backend = procjob.Backend(simulate, workers=2)
+""",
+    "wait_for_callbacks(backend.run(1)).result()",
+    "await wait_for_callbacks(backend.run(2))",
+    "backend.close()",
+]
+
+
+def outputs_of_notebook(cells):
+    """Run cells in a Jupyter kernel; return what each showed: what it printed, and then its value."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of Jupyter's own packages
+        import nbformat
+        from nbclient import NotebookClient
+
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        asyncio.run(NotebookClient(notebook, timeout=DEADLINE, kernel_name="python3").async_execute())
+    return ["".join(_text(output) for output in cell.outputs) for cell in notebook.cells]
+
+
+def _text(output):
+    return output.text if output.output_type == "stream" else output.data["text/plain"]
+
+
+def test_a_notebook_shows_what_a_job_prints_under_the_cell_that_ran_it():
+    first, _, second, third, _ = outputs_of_notebook(CELLS)
+    assert first == PRINTED
+    assert second == "simulating 1\n1"
+    assert third == "simulating 2\n2"
+
+
+# ------------------------------------------------------------ after a fork
+
+FORK = """
+import os, sys, warnings
+import procjob
+
+warnings.simplefilter("ignore", DeprecationWarning)  # fork in a process with threads: what this is about
+executor = procjob.ProcessPoolExecutor(1)
+backend = procjob.Backend(abs, workers=1)
+assert (executor.submit(abs, -1).result(), backend.run(-1).result()) == (1, 1)
+
+child = os.fork()
+if not child:
+    for submit in (lambda: executor.submit(abs, -2), lambda: backend.run(-2)):
+        try:
+            submit()
+        except RuntimeError as error:
+            print(error)
+    executor.shutdown()
+    backend.close()
+    with procjob.Backend(abs, workers=1) as fresh:
+        print("fresh:", fresh.run(-3).result(), flush=True)
+    sys.exit()
+
+_, status = os.waitpid(child, 0)
+print("child:", os.waitstatus_to_exitcode(status))
+print("parent:", executor.submit(abs, -4).result(), backend.run(-5).result())
+executor.shutdown()
+backend.close()
+"""
+
+
+def test_a_forked_child_is_told_to_make_its_own_pool_and_can():
+    lines = python("-c", FORK).splitlines()
+    assert len(lines) == 5
+    for line in lines[:2]:
+        assert "belongs to process" in line
+        assert "copied by fork" in line
+        assert "make a new one" in line
+    assert lines[2:] == ["fresh: 3", "child: 0", "parent: 4 5"]

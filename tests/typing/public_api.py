@@ -1,0 +1,58 @@
+"""What a type checker knows about the public names. Checked by mypy, never run."""
+
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from typing import assert_type
+
+import procjob
+from procjob import Backend, Job, JobStatus, ProcessPoolExecutor
+from procjob.progress import track
+from procjob.waiting import DoneAndNotDone
+
+
+def simulate(angle: float, *, shots: int = 100) -> dict[str, int]:
+    return {"0": int(angle) * shots}
+
+
+def a_backend_gives_jobs() -> None:
+    with Backend(simulate, workers=2) as backend:
+        assert_type(backend, Backend)
+        job = backend.run(0.5, shots=10, time_limit=1.0, tags=["first"])
+        _ = assert_type(job, Job)
+        assert_type(job.status(), JobStatus)
+        assert_type(job.cancel(), bool)
+        assert_type(job.error_message(), str | None)
+        assert_type(job.metrics().run_seconds, float | None)
+        base: procjob.JobV1 = job
+        assert_type(base.in_final_state(), bool)
+
+
+def waiting_keeps_jobs(jobs: list[Job]) -> None:
+    assert_type(procjob.as_completed(jobs), Iterator[Job])
+    assert_type(track(jobs), Iterator[Job])
+    assert_type(procjob.wait(jobs, timeout=1), DoneAndNotDone)
+    assert_type(procjob.wait(jobs).done, set[Job])
+
+
+def the_executor_knows_the_type_of_the_result(executor: ProcessPoolExecutor) -> None:
+    drop_in: Executor = executor
+    assert_type(drop_in, Executor)
+    assert_type(executor.submit(pow, 2, 3), Future[int])
+    assert_type(executor.submit(simulate, 0.5, shots=10), Future[dict[str, int]])
+    assert_type(executor.map(simulate, [0.1, 0.2]), Iterator[dict[str, int]])
+    executor.submit(simulate, "north")  # type: ignore[arg-type]
+    executor.submit(simulate, 0.5, shot=10)  # type: ignore[call-arg]
+
+
+def an_error_is_also_its_standard_kin(job: Job) -> None:
+    try:
+        job.result(timeout=1)
+    except procjob.JobTimeoutError as error:
+        timeout: TimeoutError = error
+        print(timeout)
+    except procjob.WorkerDiedError as error:
+        assert_type(error.exitcode, int | None)
+
+
+def a_name_that_is_not_public_is_an_error() -> None:
+    print(procjob.Bakend)  # type: ignore[attr-defined]
