@@ -310,6 +310,13 @@ def test_closing_starts_no_worker_in_place_of_one_that_is_killed():
     assert scheduler.tick(11.5) == [Kill(1)]
 
 
+def test_withdrawing_the_last_task_of_a_closed_pool_ends_the_worker_that_is_being_started_for_it():
+    scheduler = Scheduler(1)
+    scheduler.submit(TaskSpec(1))
+    assert scheduler.close(0.0) == []
+    assert scheduler.stop(1, StopReason.CANCEL, 0.0) == [Settle(1, 0, CANCELLED), Kill(1)]
+
+
 def test_a_task_of_a_closed_pool_that_lost_its_worker_is_still_run_again():
     scheduler = with_running_task(Limits(retries=1))
     scheduler.close(11.0)

@@ -265,7 +265,7 @@ class Scheduler:
         """Take a task off the queue, or begin the stop ladder for it. A task already settled is left alone."""
         task = self._queue.pop(task_id, None)
         if task is not None:
-            return [Settle(task_id, task.attempt, Stopped(reason)), *self._dispatch()]
+            return [Settle(task_id, task.attempt, Stopped(reason)), *self._retire(now)]
         task = self._held.get(task_id)
         if task is None or task.stop is not None or task.worker is None:
             return []
