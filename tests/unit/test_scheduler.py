@@ -293,6 +293,15 @@ def test_closing_with_cancel_keeps_the_tasks_for_which_a_worker_is_being_started
     assert scheduler.worker_ready(1, 0.0) == [Assign(1, 1, 0)]
 
 
+def test_closing_with_cancel_keeps_no_task_for_a_spare_that_is_being_started():
+    scheduler = with_running_task()
+    scheduler.worker_gone(1, "SIGKILL", 11.0)  # from now on there is a spare
+    scheduler.worker_ready(2, 11.0)
+    scheduler.submit(TaskSpec(2))
+    scheduler.submit(TaskSpec(3))  # worker 2 runs task 2, worker 3 is being started as a spare
+    assert scheduler.close(11.0, cancel_queued=True) == [Settle(3, 0, CANCELLED)]
+
+
 def test_closing_hard_stops_what_runs_and_what_starts():
     scheduler = Scheduler(2)
     for task in (1, 2, 3):

@@ -281,8 +281,9 @@ class Scheduler:
         actions: list[Action] = []
         if cancel_queued:
             # As with the standard executors, what has been handed over already is finished; here that is a task for
-            # which a worker is being started.
-            kept = 0 if stop_running else sum(w.phase is Phase.STARTING for w in self._workers.values())
+            # which a worker is being started (a spare is started for none).
+            starting = sum(w.phase is Phase.STARTING for w in self._workers.values())
+            kept = 0 if stop_running else min(starting, self.max_workers - len(self._held))
             dropped = [self._queue.pop(task_id) for task_id in list(self._queue)[kept:]]
             actions += [Settle(task.spec.id, task.attempt, Stopped(StopReason.CANCEL)) for task in dropped]
         if stop_running:
