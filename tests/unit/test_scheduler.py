@@ -255,6 +255,14 @@ def test_failed_starts_do_not_refuse_what_a_living_worker_can_do():
     assert scheduler.finished_task(1, 1, 0, None, 1.0) == [Assign(1, 2, 0), Settle(1, 1, Completed(None))]
 
 
+def test_a_spare_worker_that_dies_idle_is_not_replaced_for_ever():
+    scheduler = with_running_task()
+    spare = starts(scheduler.worker_gone(1, "SIGKILL", 11.0))
+    assert spare == [2]
+    scheduler.worker_ready(2, 11.1)
+    assert scheduler.worker_gone(2, "SIGKILL", 11.2) == []
+
+
 def test_a_closed_pool_finishes_what_it_has_accepted():
     scheduler = with_running_task()
     scheduler.submit(TaskSpec(2))

@@ -335,6 +335,7 @@ class Scheduler:
         self._doomed -= worker.phase is Phase.DOOMED
         if worker.phase is Phase.IDLE:
             self._idle.remove(worker)
+            self._spare_wanted = False  # it may have been the spare, and the next one would end the same way
         actions: list[Action] = []
         if worker.phase is Phase.STARTING:
             actions += self._start_failed(cause, hopeless)
