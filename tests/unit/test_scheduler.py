@@ -150,6 +150,12 @@ def test_a_time_limit_counts_all_attempts_together():
     assert scheduler.tick(20.5) == [Interrupt(2, 1, 1)]
 
 
+def test_a_task_that_has_used_up_its_time_limit_is_not_run_again_after_a_death():
+    scheduler = with_running_task(Limits(time_limit=2.0, retries=1), now=10.0)
+    settled, *_ = scheduler.worker_gone(1, "SIGSEGV", 12.0)
+    assert settled == Settle(1, 1, Stopped(StopReason.TIME_LIMIT))
+
+
 def test_memory_is_measured_before_the_task_begins_and_regularly_after():
     scheduler = with_idle_worker()
     assert scheduler.submit(TaskSpec(1, Limits(memory_limit=100))) == [Measure(1), Assign(1, 1, 0)]

@@ -340,7 +340,7 @@ class Scheduler:
         if worker.phase is Phase.STARTING:
             actions += self._start_failed(cause, hopeless)
         elif worker.task is not None:
-            actions += self._died(worker.task, cause, now)
+            actions += self._died(worker, worker.task, cause, now)
         return actions + self._dispatch() + self._retire(now)
 
     def measured(self, worker_id: int, rss: int, now: float) -> list[Action]:
@@ -413,15 +413,17 @@ class Scheduler:
         else:
             self._watched[worker.id] = worker
 
-    def _died(self, task: _Task, cause: Any, now: float) -> list[Action]:
+    def _died(self, worker: _Worker, task: _Task, cause: Any, now: float) -> list[Action]:
         self._spare_wanted = True
-        began = task.started_at is not None
         if task.stop is not None:
             return [self._settle(task, task.stop)]
-        if began and task.attempt < task.spec.limits.retries:
+        if task.started_at is not None and task.attempt < task.spec.limits.retries:
+            due = worker.time_is_up_at()
+            if due is not None and now >= due:
+                return [self._settle(task, Stopped(StopReason.TIME_LIMIT))]
             task.attempt += 1
-            task.executed += now - (task.started_at or now)
-        elif not began and task.deaths_before_start < FREE_RETRIES:
+            task.executed += now - task.started_at
+        elif task.started_at is None and task.deaths_before_start < FREE_RETRIES:
             task.deaths_before_start += 1
         else:
             return [self._settle(task, Died(cause))]
