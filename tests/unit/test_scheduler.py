@@ -245,6 +245,13 @@ def test_workers_that_cannot_start_are_not_started_for_ever():
     assert scheduler.submit(TaskSpec(2)) == [Settle(2, 0, Refused("no memory"))]
 
 
+def test_a_task_that_is_refused_after_it_has_begun_tells_so():
+    scheduler = with_running_task(Limits(retries=1))
+    first, second = starts(scheduler.worker_gone(1, "SIGKILL", 11.0))
+    assert scheduler.worker_gone(first, "no memory", 11.0, hopeless=True) == []
+    assert scheduler.worker_gone(second, "no memory", 11.0) == [Settle(1, 1, Refused("no memory"))]
+
+
 def test_a_start_that_is_hopeless_is_not_tried_again():
     scheduler = Scheduler(1)
     scheduler.submit(TaskSpec(1))
@@ -259,6 +266,17 @@ def test_failed_starts_do_not_refuse_what_a_living_worker_can_do():
     assert scheduler.worker_gone(2, "initializer", 0.0, hopeless=True) == []
     scheduler.started(1, 1, 0, 0.0)
     assert scheduler.finished_task(1, 1, 0, None, 1.0) == [Assign(1, 2, 0), Settle(1, 1, Completed(None))]
+
+
+def test_failed_starts_do_not_refuse_what_a_worker_that_is_still_starting_may_do():
+    scheduler = Scheduler(8)
+    for task in range(8):
+        scheduler.submit(TaskSpec(task))
+    for worker in range(1, 8):
+        actions = scheduler.worker_gone(worker, "no memory", 0.0)
+        assert not [action for action in actions if isinstance(action, Settle)]
+    assert Assign(8, 0, 0) in scheduler.worker_ready(8, 0.0)
+    assert scheduler.broken is None
 
 
 def test_a_spare_worker_that_dies_idle_is_not_replaced_for_ever():

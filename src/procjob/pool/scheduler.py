@@ -435,15 +435,15 @@ class Scheduler:
 
     def _start_failed(self, cause: Any, hopeless: bool) -> list[Action]:
         self._start_failures = START_ATTEMPTS if hopeless else self._start_failures + 1
-        if self._start_failures < START_ATTEMPTS or self._ready_workers():
+        if self._start_failures < START_ATTEMPTS or self._alive():
             return []
         self.broken = cause
         refused: list[Action] = [Settle(i, t.attempt, Refused(cause)) for i, t in self._queue.items()]
         self._queue.clear()
         return refused
 
-    def _ready_workers(self) -> bool:
-        return any(w.phase not in (Phase.STARTING, Phase.DOOMED) for w in self._workers.values())
+    def _alive(self) -> int:
+        return len(self._workers) - self._doomed
 
     def _dispatch(self) -> list[Action]:
         actions: list[Action] = []
@@ -464,13 +464,13 @@ class Scheduler:
         return actions
 
     def _start_workers(self) -> list[Action]:
-        if self.broken is not None or (self._start_failures >= START_ATTEMPTS and self._ready_workers()):
+        alive = self._alive()
+        if self.broken is not None or (alive and self._start_failures >= START_ATTEMPTS):
             return []
         spare = self._spare_wanted and not self.closing
         if not (self._queue or spare):
             return []
         wanted = min(self.max_workers, len(self._held) + len(self._queue)) + spare
-        alive = len(self._workers) - self._doomed
         return [self._start_worker() for _ in range(wanted - alive)]
 
     def _start_worker(self) -> Action:
