@@ -265,7 +265,7 @@ class Scheduler:
         """Take a task off the queue, or begin the stop ladder for it. A task already settled is left alone."""
         task = self._queue.pop(task_id, None)
         if task is not None:
-            return [Settle(task_id, task.attempt, Stopped(reason)), *self._dispatch()]
+            return [Settle(task_id, task.attempt, Stopped(reason)), *self._retire(now)]
         task = self._held.get(task_id)
         if task is None or task.stop is not None or task.worker is None:
             return []
@@ -281,8 +281,9 @@ class Scheduler:
         actions: list[Action] = []
         if cancel_queued:
             # As with the standard executors, what has been handed over already is finished; here that is a task for
-            # which a worker is being started.
-            kept = 0 if stop_running else sum(w.phase is Phase.STARTING for w in self._workers.values())
+            # which a worker is being started (a spare is started for none).
+            starting = sum(w.phase is Phase.STARTING for w in self._workers.values())
+            kept = 0 if stop_running else min(starting, self.max_workers - len(self._held))
             dropped = [self._queue.pop(task_id) for task_id in list(self._queue)[kept:]]
             actions += [Settle(task.spec.id, task.attempt, Stopped(StopReason.CANCEL)) for task in dropped]
         if stop_running:
@@ -334,11 +335,12 @@ class Scheduler:
         self._doomed -= worker.phase is Phase.DOOMED
         if worker.phase is Phase.IDLE:
             self._idle.remove(worker)
+            self._spare_wanted = False  # it may have been the spare, and the next one would end the same way
         actions: list[Action] = []
         if worker.phase is Phase.STARTING:
             actions += self._start_failed(cause, hopeless)
         elif worker.task is not None:
-            actions += self._died(worker.task, cause, now)
+            actions += self._died(worker, worker.task, cause, now)
         return actions + self._dispatch() + self._retire(now)
 
     def measured(self, worker_id: int, rss: int, now: float) -> list[Action]:
@@ -411,15 +413,17 @@ class Scheduler:
         else:
             self._watched[worker.id] = worker
 
-    def _died(self, task: _Task, cause: Any, now: float) -> list[Action]:
+    def _died(self, worker: _Worker, task: _Task, cause: Any, now: float) -> list[Action]:
         self._spare_wanted = True
-        began = task.started_at is not None
         if task.stop is not None:
             return [self._settle(task, task.stop)]
-        if began and task.attempt < task.spec.limits.retries:
+        if task.started_at is not None and task.attempt < task.spec.limits.retries:
+            due = worker.time_is_up_at()
+            if due is not None and now >= due:
+                return [self._settle(task, Stopped(StopReason.TIME_LIMIT))]
             task.attempt += 1
-            task.executed += now - (task.started_at or now)
-        elif not began and task.deaths_before_start < FREE_RETRIES:
+            task.executed += now - task.started_at
+        elif task.started_at is None and task.deaths_before_start < FREE_RETRIES:
             task.deaths_before_start += 1
         else:
             return [self._settle(task, Died(cause))]
@@ -431,15 +435,15 @@ class Scheduler:
 
     def _start_failed(self, cause: Any, hopeless: bool) -> list[Action]:
         self._start_failures = START_ATTEMPTS if hopeless else self._start_failures + 1
-        if self._start_failures < START_ATTEMPTS or self._ready_workers():
+        if self._start_failures < START_ATTEMPTS or self._alive():
             return []
         self.broken = cause
         refused: list[Action] = [Settle(i, t.attempt, Refused(cause)) for i, t in self._queue.items()]
         self._queue.clear()
         return refused
 
-    def _ready_workers(self) -> bool:
-        return any(w.phase not in (Phase.STARTING, Phase.DOOMED) for w in self._workers.values())
+    def _alive(self) -> int:
+        return len(self._workers) - self._doomed
 
     def _dispatch(self) -> list[Action]:
         actions: list[Action] = []
@@ -460,13 +464,13 @@ class Scheduler:
         return actions
 
     def _start_workers(self) -> list[Action]:
-        if self.broken is not None or (self._start_failures >= START_ATTEMPTS and self._ready_workers()):
+        alive = self._alive()
+        if self.broken is not None or (alive and self._start_failures >= START_ATTEMPTS):
             return []
         spare = self._spare_wanted and not self.closing
         if not (self._queue or spare):
             return []
         wanted = min(self.max_workers, len(self._held) + len(self._queue)) + spare
-        alive = len(self._workers) - self._doomed
         return [self._start_worker() for _ in range(wanted - alive)]
 
     def _start_worker(self) -> Action:
