@@ -23,11 +23,11 @@ from typing import Any, Protocol
 
 from procjob.errors import JobError, WorkerDiedError
 from procjob.events import Accepted, Event, EventSink, Finished, Started, Usage
-from procjob.pool import session
+from procjob.pool import checks, session
 from procjob.pool.constants import Constant, referenced
 from procjob.pool.dispatcher import Dispatcher
 from procjob.pool.environment import default_workers
-from procjob.pool.executor import NO_LIMITS, Pool, at_least_one
+from procjob.pool.executor import NO_LIMITS, Pool
 from procjob.pool.futures import TaskFuture
 from procjob.pool.pickling import dumps, dumps_call, loads, pack_exception, unpack_exception
 from procjob.pool.scheduler import Limits
@@ -138,14 +138,11 @@ class ProcessEngine:
         threads_per_worker: int | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.workers = default_workers() if workers is None else at_least_one("workers", workers)
-        if initializer is not None and not callable(initializer):
-            raise TypeError(f"initializer must be callable, not {initializer!r}")
-        if threads_per_worker is not None:
-            at_least_one("threads_per_worker", threads_per_worker)
+        self.workers = default_workers() if workers is None else checks.whole("workers", workers, lowest=1)
         self._pool = Pool(
             self.workers,
-            initializer=b"" if initializer is None else dumps_call(initializer, tuple(initargs), {}),
+            initializer=initializer,
+            initargs=initargs,
             threads_per_worker=threads_per_worker,
             environment=environment,
             finish_at_exit=False,
@@ -318,7 +315,7 @@ class ExecutorEngine:
             raise TypeError(f"executor must be a concurrent.futures.Executor, not {executor!r}")
         self._executor = executor
         known = getattr(executor, "_max_workers", None) or default_workers()
-        self.workers = at_least_one("workers", known if workers is None else workers)
+        self.workers = checks.whole("workers", known if workers is None else workers, lowest=1)
         self._callbacks = _ThreadedPost()
         weakref.finalize(self, self._callbacks.close, wait=False)
         self._closed = False
