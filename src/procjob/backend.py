@@ -12,8 +12,10 @@ from typing import Any
 
 from procjob.engine import Engine, InlineEngine, ProcessEngine, Task
 from procjob.job import Job
+from procjob.pool import checks
 from procjob.pool.scheduler import Limits
 from procjob.pool.session import in_worker
+from procjob.status import JobStatus
 
 _UNSET: Any = object()
 
@@ -36,7 +38,7 @@ class Backend:
         memory_limit: bytes by which a job's worker may grow, likewise.
         retries: how often a job is run again after its worker died, likewise.
         grace: seconds between the interrupt of a stopped job and the kill of its worker, likewise.
-        initializer: called in each worker before its first job.
+        initializer: called in each worker before its first job; inline, once in this process.
         initargs: its arguments.
         threads_per_worker: threads of numerical libraries in each worker; None shares the cores granted.
         environment: variables to set in the workers.
@@ -81,7 +83,7 @@ class Backend:
         self._signature = _signature(simulator)
         settings = {
             "initializer": initializer,
-            "initargs": initargs or None,
+            "initargs": None if initargs == () else initargs,
             "threads_per_worker": threads_per_worker,
             "environment": environment,
         }
@@ -93,6 +95,7 @@ class Backend:
         self._shipped = self._engine.ship(simulator, label="simulator")
         self._jobs: weakref.WeakSet[Job] = weakref.WeakSet()
         self._jobs_lock = threading.Lock()
+        self._closed = False
         if self._owns_engine:
             weakref.finalize(self, self._engine.close, wait=False).atexit = False
 
@@ -151,10 +154,13 @@ class Backend:
         if metadata is not None and not isinstance(metadata, Mapping):
             raise TypeError(f"metadata must be a mapping, not {metadata!r}")
         identity = uuid.uuid4().hex if job_id is None else job_id
-        task = Task(self._shipped, (run_input,), options, limits, lambda: f"job {identity} ({brief(run_input)})")
+        text = brief(run_input)  # now: the input may be changed while the job runs
+        task = Task(self._shipped, (run_input,), options, limits, lambda: f"job {identity} ({text})")
         job = Job(self, identity, task=task, engine=self._engine, inputs=run_input, tags=words)
         job.metadata.update(metadata or {})
         with self._jobs_lock:
+            if self._closed and not self._owns_engine:
+                raise RuntimeError(f"backend {self.name} is closed; make a new one")
             self._jobs.add(job)
         job.submit()
         return job
@@ -166,17 +172,21 @@ class Backend:
             wait: return when everything has ended.
             cancel: cancel the jobs that are not final.
         """
+        with self._jobs_lock:
+            self._closed = True
         if self._owns_engine:
             self._engine.close(wait=wait, cancel=cancel)
-        elif cancel:
-            self._cancel_jobs()
+        else:
+            self._end_jobs(wait=wait, cancel=cancel)
 
-    def _cancel_jobs(self) -> None:
+    def _end_jobs(self, *, wait: bool, cancel: bool) -> None:
+        """Do for the jobs of this backend what an engine of its own would do by closing."""
         with self._jobs_lock:
-            jobs = list(self._jobs)
-        for job in jobs:
-            if not job.in_final_state():
-                job.cancel()
+            jobs = [job for job in self._jobs if job.status() not in (JobStatus.INITIALIZING, JobStatus.VALIDATING)]
+        for job in jobs if cancel else ():
+            job.cancel()
+        for job in jobs if wait else ():
+            job.wait_for_final_state()
 
     def __enter__(self) -> Backend:
         return self
@@ -209,12 +219,11 @@ class Backend:
 
 
 def _make_engine(workers: Any, settings: Mapping[str, Any]) -> Engine:
-    if workers is not None and (not isinstance(workers, int) or isinstance(workers, bool)):
-        raise TypeError(f"workers must be a whole number or None, not {workers!r}")
-    if workers is not None and workers < 0:
-        raise ValueError(f"workers must be 0 (inline) or more, not {workers}")
+    if workers is not None:
+        workers = checks.whole("workers", workers, lowest=0, expected=", or None")
     if workers == 0 or in_worker():
-        return InlineEngine()
+        checks.worker_settings(None, (), settings.get("threads_per_worker"), settings.get("environment"))
+        return InlineEngine(**{key: settings[key] for key in ("initializer", "initargs") if key in settings})
     return ProcessEngine(workers, **settings)
 
 
@@ -222,32 +231,23 @@ def _checked_engine(engine: Engine, workers: int | None, settings: Mapping[str, 
     excluded = [*(["workers"] if workers is not None else []), *settings]
     if excluded:
         raise TypeError(f"engine= excludes {', '.join(excluded)}: give them to the engine")
-    if not all(callable(getattr(engine, method, None)) for method in ("submit", "ship", "post", "close")):
-        raise TypeError(f"engine must have the methods of procjob.engine.Engine, not {engine!r}")
+    methods = ("submit", "ship", "queue_position", "post", "close")
+    if isinstance(engine, type) or not all(callable(getattr(engine, method, None)) for method in methods):
+        raise TypeError(
+            f"engine must be a procjob.engine.Engine, such as ExecutorEngine(executor) or None, not {engine!r}"
+        )
     return engine
 
 
 def _checked_limits(time_limit: Any, memory_limit: Any, retries: Any, grace: Any) -> Limits:
-    if time_limit is not None:
-        _check_number("time_limit", time_limit, "a number of seconds > 0, or None")
-        if not time_limit > 0:
-            raise ValueError(f"time_limit must be a number of seconds > 0, or None for no limit, not {time_limit!r}")
-    _check_number("grace", grace, "a number of seconds >= 0")
-    if not grace >= 0:
-        raise ValueError(f"grace must be a number of seconds >= 0, not {grace!r}")
-    for name, value, lowest in (("memory_limit", memory_limit, 1), ("retries", retries, 0)):
-        if value is None and name == "memory_limit":
-            continue
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name} must be a whole number{' of bytes, or None' if lowest else ''}, not {value!r}")
-        if value < lowest:
-            raise ValueError(f"{name} must be at least {lowest}, not {value}")
-    return Limits(time_limit, memory_limit, retries, grace)
-
-
-def _check_number(name: str, value: Any, expected: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be {expected}, not {value!r}")
+    return Limits(
+        time_limit=checks.seconds("time_limit", time_limit, positive=True),
+        memory_limit=None
+        if memory_limit is None
+        else checks.whole("memory_limit", memory_limit, lowest=1, expected=" of bytes, or None"),
+        retries=checks.whole("retries", retries, lowest=0),
+        grace=checks.seconds("grace", grace, optional=False) or 0.0,
+    )
 
 
 def _checked_tags(tags: Any) -> tuple[str, ...]:
@@ -267,4 +267,7 @@ def _signature(simulator: Callable[..., Any]) -> inspect.Signature | None:
 def brief(value: object) -> str:
     """Return a short text for an input: its repr if it is plain data, else its type."""
     plain = isinstance(value, (str, bytes, int, float, complex, bool, type(None), list, tuple, dict, set))
-    return reprlib.repr(value) if plain else f"a {type(value).__qualname__}"
+    try:
+        return reprlib.repr(value) if plain else f"a {type(value).__qualname__}"
+    except Exception:  # noqa: BLE001  (the repr of an int of many digits raises, and so may those of the user's classes)
+        return f"a {type(value).__qualname__}"

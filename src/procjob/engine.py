@@ -10,27 +10,31 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
-from concurrent.futures import wait as wait_for_futures
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from socket import gethostname
 from typing import Any, Protocol
 
-from procjob.errors import JobError, WorkerDiedError
+from procjob.errors import JobError, RemoteError, WorkerDiedError
 from procjob.events import Accepted, Event, EventSink, Finished, Started, Usage
-from procjob.pool import session
+from procjob.pool import checks, session
 from procjob.pool.constants import Constant, referenced
-from procjob.pool.dispatcher import Dispatcher
+from procjob.pool.dispatcher import Dispatcher, run_logged
 from procjob.pool.environment import default_workers
-from procjob.pool.executor import NO_LIMITS, Pool, at_least_one
+from procjob.pool.executor import NO_LIMITS, Pool
 from procjob.pool.futures import TaskFuture
-from procjob.pool.pickling import dumps, dumps_call, loads, pack_exception, unpack_exception
+from procjob.pool.pickling import add_note, dumps, dumps_call, loads, pack_exception, unpack_exception
+from procjob.pool.relay import named
 from procjob.pool.scheduler import Limits
+
+logger = logging.getLogger("procjob")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +142,11 @@ class ProcessEngine:
         threads_per_worker: int | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.workers = default_workers() if workers is None else at_least_one("workers", workers)
-        if initializer is not None and not callable(initializer):
-            raise TypeError(f"initializer must be callable, not {initializer!r}")
-        if threads_per_worker is not None:
-            at_least_one("threads_per_worker", threads_per_worker)
+        self.workers = default_workers() if workers is None else checks.whole("workers", workers, lowest=1)
         self._pool = Pool(
             self.workers,
-            initializer=b"" if initializer is None else dumps_call(initializer, tuple(initargs), {}),
+            initializer=initializer,
+            initargs=initargs,
             threads_per_worker=threads_per_worker,
             environment=environment,
             finish_at_exit=False,
@@ -190,18 +191,24 @@ class _ThreadedPost:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._dispatcher: Dispatcher | None = None
+        self._closed = False
 
     def request_stop(self, _: int) -> None:
         """Nothing can be stopped by default."""
 
     def post(self, fn: Callable[..., object], *args: Any) -> None:
         with self._lock:
-            if self._dispatcher is None:
+            if self._dispatcher is None and not self._closed:
                 self._dispatcher = Dispatcher("procjob-callbacks")
-            self._dispatcher.post(fn, *args)
+            dispatcher = self._dispatcher
+        if dispatcher is None:
+            run_logged(fn, *args)
+        else:
+            dispatcher.post(fn, *args)
 
     def close(self, *, wait: bool) -> None:
         with self._lock:
+            self._closed = True
             dispatcher = self._dispatcher
         if dispatcher is not None:
             dispatcher.close()
@@ -223,11 +230,45 @@ class _Inline:
         self.callbacks.post(fn, *args)
 
 
+class _Unfinished:
+    """The futures that an engine has not settled yet."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._futures: dict[Future[Any], int | None] = {}
+
+    def add(self, future: Future[Any], thread: int | None = None) -> None:
+        """Note a task; ``thread`` is the one that executes it, where that is known."""
+        with self._changed:
+            self._futures[future] = thread
+
+    def remove(self, future: Future[Any]) -> None:
+        """Forget a task that has been settled, its callbacks posted."""
+        with self._changed:
+            del self._futures[future]
+            self._changed.notify_all()
+
+    def cancel(self) -> None:
+        """Cancel all that can be."""
+        for future in list(self._futures):
+            future.cancel()
+
+    def wait(self) -> None:
+        """Wait until all are settled, but for one that the calling thread itself executes."""
+        me = threading.get_ident()
+        with self._changed:
+            self._changed.wait_for(lambda: all(thread == me for thread in self._futures.values()))
+
+
 class InlineEngine:
     """Each task runs in the caller's thread, inside `submit`: for debuggers, coverage and pools within workers.
 
     Arguments are copied by pickling, as for a worker. A task cannot be interrupted; `stop_requested` tells it of a
     cancel from another thread, and a job so cancelled ends CANCELLED when the task returns.
+
+    Args:
+        initializer: called once, in this process, before the first task.
+        initargs: its arguments.
     """
 
     capabilities = Capabilities(
@@ -240,22 +281,28 @@ class InlineEngine:
     )
     workers = 0
 
-    def __init__(self) -> None:
+    def __init__(self, *, initializer: Callable[..., object] | None = None, initargs: tuple[Any, ...] = ()) -> None:
+        checks.worker_settings(initializer, initargs, None, None)
+        self._initialize = None if initializer is None else partial(initializer, *initargs)
+        self._initialize_lock = threading.RLock()
         self._callbacks = _ThreadedPost()
-        weakref.finalize(self, self._callbacks.close, wait=False)
+        weakref.finalize(self, self._callbacks.close, wait=False).atexit = False
         self._closed = False
+        self._unfinished = _Unfinished()
 
     def submit(self, task: Task, sink: EventSink) -> Future[Any]:
         """See `Engine.submit`; the future is final when it is returned."""
         _check_open(self._closed)
         _refuse_limits(task.limits, "the inline engine (workers=0)", retries_too=False)
         _, args, kwargs = loads(dumps_call(_copied, task.args, dict(task.kwargs)), what="the call")
+        self._run_initializer()
         execution = session.Session(sink)
         future: TaskFuture[Any] = TaskFuture(_Inline(self._callbacks, execution), 0)
         future.claim()
+        self._unfinished.add(future, threading.get_ident())
         sink(Accepted(time.monotonic(), future))
-        sink(Started(time.monotonic(), 0, os.getpid(), gethostname()))
         future.mark_running()
+        sink(Started(time.monotonic(), 0, os.getpid(), gethostname()))
         began, cpu_began = time.perf_counter(), time.process_time()
         result, exception, interrupted = None, None, False
         try:
@@ -266,11 +313,22 @@ class InlineEngine:
             raise
         except BaseException as exc:  # noqa: BLE001  (the task's own end, whatever it raised, is its outcome)
             exception = exc
+            add_note(exc, _origin(task.describe, os.getpid(), gethostname()))
         finally:
             usage = Usage(time.perf_counter() - began, time.process_time() - cpu_began)
             sink(Finished(time.monotonic(), 1, usage))
             future.settle(result, exception, cancelled=interrupted)
+            self._unfinished.remove(future)
         return future
+
+    def _run_initializer(self) -> None:
+        with self._initialize_lock:
+            try:
+                if self._initialize is not None:
+                    self._initialize()
+            except Exception as exc:
+                raise WorkerDiedError(f"the initializer failed: {type(exc).__name__}: {exc}") from exc
+            self._initialize = None
 
     def ship(self, value: object, *, label: str) -> Any:
         """Return ``value``: nothing travels."""
@@ -285,8 +343,12 @@ class InlineEngine:
         self._callbacks.post(fn, *args)
 
     def close(self, *, wait: bool = True, cancel: bool = False) -> None:
-        """See `Engine.close`."""
+        """See `Engine.close`; what ``cancel`` finds running ends CANCELLED once it returns."""
         self._closed = True
+        if cancel:
+            self._unfinished.cancel()
+        if wait:
+            self._unfinished.wait()
         self._callbacks.close(wait=wait)
 
 
@@ -318,21 +380,22 @@ class ExecutorEngine:
             raise TypeError(f"executor must be a concurrent.futures.Executor, not {executor!r}")
         self._executor = executor
         known = getattr(executor, "_max_workers", None) or default_workers()
-        self.workers = at_least_one("workers", known if workers is None else workers)
+        self.workers = checks.whole("workers", known if workers is None else workers, lowest=1)
         self._callbacks = _ThreadedPost()
-        weakref.finalize(self, self._callbacks.close, wait=False)
+        weakref.finalize(self, self._callbacks.close, wait=False).atexit = False
         self._closed = False
-        self._pending: set[Future[Any]] = set()
+        self._unfinished = _Unfinished()
 
     def submit(self, task: Task, sink: EventSink) -> Future[Any]:
         """See `Engine.submit`."""
         _check_open(self._closed)
         _refuse_limits(task.limits, "an executor engine", retries_too=True)
         pickled = dumps_call(task.fn, task.args, dict(task.kwargs))
+        accepted = time.monotonic()  # before it can begin
         inner = self._executor.submit(_execute, pickled)
         future = _ExecutorFuture(inner, self._callbacks)
-        sink(Accepted(time.monotonic(), future))
-        self._pending.add(future)
+        sink(Accepted(accepted, future))
+        self._unfinished.add(future)
         inner.add_done_callback(lambda _: self._finish(future, sink, task.describe))
         return future
 
@@ -340,20 +403,20 @@ class ExecutorEngine:
         result, usage, cancelled = None, None, future.inner.cancelled()
         exception: BaseException | None = None
         if not cancelled:
-            name = describe() if describe is not None else "the task"
+            name = named(describe)
             try:
                 remote: _Remote = future.inner.result()
             except Exception as exc:  # noqa: BLE001  (the executor's own: that of the task is inside the result)
                 exception = WorkerDiedError(f"the executor lost {name}: {type(exc).__name__}: {exc}")
                 exception.__cause__ = exc
             else:
-                for event in remote.events:
+                for event in remote.unpack_events(time.monotonic()):
                     sink(event)
                 usage = remote.usage
-                result, exception = remote.unpack(name)
+                result, exception = remote.unpack(describe)
         sink(Finished(time.monotonic(), int(usage is not None), usage))
         future.settle(result, exception, cancelled=cancelled)
-        self._pending.discard(future)
+        self._unfinished.remove(future)
 
     def ship(self, value: object, *, label: str) -> Any:
         """Check that ``value`` can be pickled and return it: it travels with each task."""
@@ -371,10 +434,10 @@ class ExecutorEngine:
     def close(self, *, wait: bool = True, cancel: bool = False) -> None:
         """See `Engine.close`; the executor itself is left open."""
         self._closed = True
-        for future in list(self._pending) if cancel else ():
-            future.cancel()
+        if cancel:
+            self._unfinished.cancel()
         if wait:
-            wait_for_futures(list(self._pending))
+            self._unfinished.wait()
         self._callbacks.close(wait=wait)
 
 
@@ -387,7 +450,8 @@ class _ExecutorFuture(TaskFuture[Any]):
 
     def running(self) -> bool:
         """Whether the executor calls it running."""
-        return not self.done() and self.inner.running()
+        inner = self.inner  # final a moment before this one is: still running then, not queued again
+        return not self.done() and (inner.running() or (inner.done() and not inner.cancelled()))
 
     def cancel(self) -> bool:
         """Cancel it if the executor has not begun it."""
@@ -400,25 +464,42 @@ class _Remote:
 
     returned: bool
     value: bytes
-    events: list[Event]
+    started: Started
+    events: list[bytes]
+    ended: float
     usage: Usage
 
-    def unpack(self, name: str) -> tuple[Any, BaseException | None]:
+    def unpack_events(self, now: float) -> Iterator[Event]:
+        """Yield `started` and what the task reported; what cannot be unpickled is logged."""
+        # Processes of one machine share their clock. That of another is set so that the task has ended just now.
+        shift = 0.0 if self.started.host == gethostname() else now - self.ended
+        yield replace(self.started, time=self.started.time + shift)
+        for pickled in self.events:
+            try:
+                event: Event = loads(pickled, what="an event of a task")
+            except (RemoteError, MemoryError) as exc:
+                logger.warning("%s", exc)
+            else:
+                yield replace(event, time=event.time + shift)
+
+    def unpack(self, describe: Callable[[], str] | None) -> tuple[Any, BaseException | None]:
         """Return the result or the exception."""
         if self.returned:
             try:
-                return loads(self.value, what=f"the result of {name}"), None
+                return loads(self.value, what=f"the result of {named(describe)}"), None
             except Exception as exc:  # noqa: BLE001  (that job's own error)
                 return None, exc
         exception = unpack_exception(self.value)
-        exception.add_note(f"procjob: raised by {name}")
+        add_note(exception, _origin(describe, self.started.worker_pid, self.started.host))
         return None, exception
 
 
 def _execute(pickled: bytes) -> _Remote:
     """Run a call wherever the executor has brought it."""
-    events: list[Event] = [Started(time.monotonic(), 0, os.getpid(), gethostname())]
-    execution = session.Session(events.append)
+    started = Started(time.monotonic(), 0, os.getpid(), gethostname())
+    events: list[bytes] = []
+    # Pickled here and now, as a worker does: what cannot be is an error of the call that reports it.
+    execution = session.Session(lambda event: events.append(pickle.dumps(event, pickle.HIGHEST_PROTOCOL)))
     began, cpu_began = time.perf_counter(), time.thread_time()
     try:
         with capture(execution):
@@ -427,7 +508,14 @@ def _execute(pickled: bytes) -> _Remote:
     except BaseException as exc:  # noqa: BLE001  (the task's own end, whatever it raised, is its outcome)
         returned, value = False, pack_exception(exc)
     execution.flush()
-    return _Remote(returned, value, events, Usage(time.perf_counter() - began, time.thread_time() - cpu_began))
+    return _Remote(
+        returned,
+        value,
+        started,
+        events,
+        time.monotonic(),
+        Usage(time.perf_counter() - began, time.thread_time() - cpu_began),
+    )
 
 
 # ---------------------------------------------------------------- shared pieces
@@ -450,6 +538,10 @@ def capture(execution: session.Session) -> Iterator[None]:
 
 def _copied(*args: Any, **kwargs: Any) -> None:
     """Stand for the callable where only its arguments are pickled."""
+
+
+def _origin(describe: Callable[[], str] | None, worker_pid: int, host: str) -> str:
+    return f"procjob: raised by {named(describe)} in worker {worker_pid} on {host}"
 
 
 def _check_open(closed: bool) -> None:

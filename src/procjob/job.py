@@ -7,6 +7,7 @@ of the engine bring the rest (times, progress, logs). Callbacks run in the engin
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import html
 import threading
 import time
@@ -22,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from procjob.errors import JobCancelledError, JobError, JobTimeoutError
 from procjob.events import Accepted, Event, Finished, Logged, Progressed, Started
+from procjob.pool import checks
+from procjob.pool.dispatcher import run_logged
 from procjob.status import JOB_FINAL_STATES, JobStatus
 
 if TYPE_CHECKING:
@@ -220,7 +223,7 @@ class Job(JobV1):
             Exception: the job's own exception, of its original type, with the traceback of the worker as its cause.
         """
         future = self.future
-        check_seconds("timeout", timeout)
+        timeout = checks.seconds("timeout", timeout)
         try:
             exception = future.exception(timeout)
         except TimeoutError:
@@ -268,10 +271,9 @@ class Job(JobV1):
             JobError: the job was not submitted.
         """
         self.future  # noqa: B018  (raises if there is nothing to wait for)
-        check_seconds("timeout", timeout)
-        check_seconds("wait", wait)
-        if callback is not None and not callable(callback):
-            raise TypeError(f"callback must be callable, not {callback!r}")
+        timeout, wait = checks.seconds("timeout", timeout), checks.seconds("wait", wait)
+        if callback is not None:
+            checks.call("callback", callback)
         deadline = None if timeout is None else time.monotonic() + timeout
         call_at, told = time.monotonic(), None
         while True:
@@ -364,20 +366,21 @@ class Job(JobV1):
 
     def add_done_callback(self, fn: Callable[[Job], object]) -> None:
         """Call ``fn(job)`` in the dispatcher thread once the job is final, or soon if it already is."""
-        _check_callable("fn", fn)
-        self.future.add_done_callback(lambda _: self._engine.post(fn, self))
+        checks.call("fn", fn)
+        self.future.add_done_callback(lambda _: run_logged(fn, self))
 
     def on_status(self, fn: Callable[[JobStatus], object]) -> None:
         """Call ``fn(status)`` in the dispatcher thread at each change of status from now on."""
-        _check_callable("fn", fn)
+        checks.call("fn", fn)
         with self._lock:
             self._on_status.append(fn)
-        if self._future is not None:
+            submitted = self._future is not None
+        if submitted:
             self._call_at_end(fn)
 
     def on_progress(self, fn: Callable[[Progressed], object]) -> None:
         """Call ``fn(progress)`` in the dispatcher thread at each report of progress from now on."""
-        _check_callable("fn", fn)
+        checks.call("fn", fn)
         with self._lock:
             self._on_progress.append(fn)
 
@@ -388,7 +391,7 @@ class Job(JobV1):
     def __repr__(self) -> str:
         """One true line."""
         parts = [self._job_id[:8], self.status().name]
-        if self._progress is not None and self.running():
+        if self._progress is not None and self._progress.total is not None and self.running():
             parts.append(f"{self._progress.fraction:.0%}")
         seconds = self.metrics().run_seconds
         if seconds is not None:
@@ -422,8 +425,9 @@ class Job(JobV1):
                 self._logs.append(event)
             case Accepted(now, future):
                 self._entered[JobStatus.QUEUED] = now
-                self._future = future
-                for fn in list(self._on_status):
+                with self._lock:
+                    self._future, listeners = future, list(self._on_status)
+                for fn in listeners:
                     self._engine.post(fn, JobStatus.QUEUED)
                     self._call_at_end(fn)
             case Started(now):
@@ -449,7 +453,7 @@ class Job(JobV1):
             return self._change
 
     def _call_at_end(self, fn: Callable[[JobStatus], object]) -> None:
-        self.future.add_done_callback(lambda future: self._engine.post(fn, _final_status(future)))
+        self.future.add_done_callback(lambda future: run_logged(fn, _final_status(future)))
 
     def _block(self, change: Future[None] | None, seconds: float | None) -> None:
         """Wait for the end, for a change of status, or for a time to pass."""
@@ -457,14 +461,23 @@ class Job(JobV1):
         wait_for_futures(futures, timeout=seconds, return_when=FIRST_COMPLETED)
 
     async def _wait_async(self) -> Any:
+        loop = asyncio.get_running_loop()
+        final = loop.create_future()
+
+        def wake() -> None:
+            if not final.done():
+                final.set_result(None)
+
+        def tell(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
+                loop.call_soon_threadsafe(wake)
+
+        self.future.add_done_callback(tell)
         try:
-            await asyncio.wrap_future(self.future)
+            await final
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-        except Exception:  # noqa: BLE001  (raised again below, as `result` does)
-            pass
+            self.cancel()
+            raise
         return self.result()
 
 
@@ -473,23 +486,3 @@ def _final_status(future: Future[Any]) -> JobStatus:
     if future.cancelled():
         return JobStatus.CANCELLED
     return JobStatus.DONE if future.exception() is None else JobStatus.ERROR
-
-
-def check_seconds(name: str, value: float | None) -> None:
-    """Raise unless ``value`` is None or a number of seconds, 0 or more.
-
-    Raises:
-        TypeError: it is not a number.
-        ValueError: it is negative or not a number of seconds.
-    """
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number of seconds or None, not {value!r}")
-    if not value >= 0:
-        raise ValueError(f"{name} must be 0 or more seconds, or None for no limit, not {value!r}")
-
-
-def _check_callable(name: str, value: object) -> None:
-    if not callable(value):
-        raise TypeError(f"{name} must be callable, not {value!r}")

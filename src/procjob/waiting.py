@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import concurrent.futures
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
 from typing import NamedTuple
 
 from procjob.errors import JobTimeoutError
-from procjob.job import Job, check_seconds
+from procjob.job import Job
+from procjob.pool import checks
 
 
 class DoneAndNotDone(NamedTuple):
@@ -31,7 +33,7 @@ def wait(jobs: Iterable[Job], timeout: float | None = None, return_when: str = A
         JobError: one was not submitted.
         ValueError: ``return_when`` or ``timeout`` is not one of the allowed values.
     """
-    check_seconds("timeout", timeout)
+    timeout = checks.seconds("timeout", timeout)
     if return_when not in (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION):
         raise ValueError(f"return_when must be ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION, not {return_when!r}")
     by_future = {job.future: job for job in _checked(jobs)}
@@ -57,24 +59,24 @@ def as_completed(jobs: Iterable[Job], timeout: float | None = None) -> Iterator[
         ...     sorted(job.result() for job in procjob.as_completed([backend.run(-n) for n in range(3)]))
         [0, 1, 2]
     """
-    check_seconds("timeout", timeout)
+    timeout = checks.seconds("timeout", timeout)
     by_future = {job.future: job for job in _checked(jobs)}
-    completed = concurrent.futures.as_completed(list(by_future), timeout)
-    return _jobs_of(completed, by_future)
+    return _jobs_of(by_future, None if timeout is None else time.monotonic() + timeout)
 
 
-def _jobs_of(
-    completed: Iterator[concurrent.futures.Future[object]],
-    by_future: dict[concurrent.futures.Future[object], Job],
-) -> Iterator[Job]:
+def _jobs_of(by_future: dict[concurrent.futures.Future[object], Job], deadline: float | None) -> Iterator[Job]:
+    # The clock of `concurrent.futures.as_completed` starts with the first item that is asked for, ours with the call.
+    left = None if deadline is None else max(0.0, deadline - time.monotonic())
     try:
-        for future in completed:
+        for future in concurrent.futures.as_completed(list(by_future), left):
             yield by_future.pop(future)
     except TimeoutError:
         raise JobTimeoutError(f"{len(by_future)} jobs are not final yet; wait again or cancel them") from None
 
 
 def _checked(jobs: Iterable[Job]) -> list[Job]:
+    if not isinstance(jobs, Iterable):
+        raise TypeError(f"jobs must be a list or another iterable of jobs, not {jobs!r}")
     found = list(jobs)
     for index, job in enumerate(found):
         if not isinstance(job, Job):

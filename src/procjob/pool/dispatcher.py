@@ -5,8 +5,11 @@ Nothing of procjob waits for it but closing, so a callback may block, wait for o
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
+import time
+import weakref
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -14,6 +17,12 @@ from typing import Any
 logger = logging.getLogger("procjob")
 
 _Call = tuple[Callable[..., object], tuple[Any, ...]]
+
+#: Seconds that interpreter exit waits for callbacks that have been posted but not run.
+EXIT_PATIENCE = 10.0
+
+_open: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
+_threads: set[threading.Thread] = set()
 
 
 class Dispatcher:
@@ -23,6 +32,7 @@ class Dispatcher:
         self._inbox = _Inbox()
         self._thread = threading.Thread(target=self._inbox.serve, name=name, daemon=True)
         self._thread.start()
+        _open.add(self)
 
     def post(self, fn: Callable[..., object], *args: Any) -> None:
         """Have ``fn(*args)`` run; in the calling thread if the dispatcher has ended."""
@@ -52,11 +62,13 @@ class _Inbox:
         self.ended = False
 
     def serve(self) -> None:
+        _threads.add(threading.current_thread())
         while (call := self.queue.get()) is not None:
             run_logged(call[0], *call[1])
             del call  # hold on to no object of the user while waiting
         self.ended = True
         self.run_left()
+        _threads.discard(threading.current_thread())
 
     def run_left(self) -> None:
         while True:
@@ -74,3 +86,15 @@ def run_logged(fn: Callable[..., object], *args: Any) -> None:
         fn(*args)
     except BaseException:  # of a callback, even SystemExit: it must not end the thread that serves the others
         logger.exception("a callback raised: %r", fn)
+
+
+def _finish_all() -> None:
+    """At exit: run what has been posted. Registered before the pools' own exit, so it comes after it."""
+    deadline = time.monotonic() + EXIT_PATIENCE
+    for dispatcher in list(_open):
+        dispatcher.close()
+    for thread in list(_threads):
+        thread.join(max(0.0, deadline - time.monotonic()))
+
+
+atexit.register(_finish_all)

@@ -30,7 +30,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextvars import Context, copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from socket import gethostname
 from typing import Any, ParamSpec, TypeVar
 
@@ -43,14 +43,14 @@ from procjob.errors import (
     WorkerDiedError,
 )
 from procjob.events import Accepted, Event, EventSink, Finished, Logged, Started, Usage
-from procjob.pool import wire
+from procjob.pool import checks, wire
 from procjob.pool.constants import Constant
-from procjob.pool.dispatcher import Dispatcher, run_logged
+from procjob.pool.dispatcher import EXIT_PATIENCE, Dispatcher, run_logged
 from procjob.pool.environment import default_workers, worker_environment
 from procjob.pool.futures import TaskFuture
-from procjob.pool.pickling import dumps_call, loads, unpack_exception
+from procjob.pool.pickling import add_note, dumps_call, loads, unpack_exception
 from procjob.pool.process import OutputPipe, WorkerProcess, block_interrupts
-from procjob.pool.relay import captured_level, relay
+from procjob.pool.relay import captured_level, named, relay
 from procjob.pool.scheduler import (
     Action,
     Assign,
@@ -77,10 +77,10 @@ T = TypeVar("T")
 
 logger = logging.getLogger("procjob")
 
-#: Seconds that closing at interpreter exit waits for callbacks that have been posted but not run.
-EXIT_PATIENCE = 10.0
 #: Bytes of a worker's output that may wait for the dispatcher before its pipe is no longer read.
 OUTPUT_BACKLOG = 1 << 20
+#: Seconds after which the pool thread looks again at a deadline further away: selectors take 24 days at most.
+LONGEST_SELECT = 86400.0
 
 
 NO_LIMITS = Limits()
@@ -118,7 +118,8 @@ class Pool:
 
     Args:
         workers: most processes that execute at the same time.
-        initializer: pickled call that each worker runs first; empty for none.
+        initializer: called in each worker first.
+        initargs: its arguments.
         threads_per_worker: for the numerical libraries in the workers; None shares the cores granted.
         environment: further variables for the workers.
         finish_at_exit: at interpreter exit, finish what was submitted (as concurrent.futures does) or stop it.
@@ -128,14 +129,16 @@ class Pool:
         self,
         workers: int,
         *,
-        initializer: bytes = b"",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
         threads_per_worker: int | None = None,
         environment: Mapping[str, str] | None = None,
         finish_at_exit: bool = True,
     ) -> None:
+        checks.worker_settings(initializer, initargs, threads_per_worker, environment)
         self.workers = workers
         self.finish_at_exit = finish_at_exit
-        self._initializer = initializer
+        self._initializer = b"" if initializer is None else dumps_call(initializer, tuple(initargs), {})
         self._environment = {**worker_environment(workers, threads_per_worker), **(environment or {})}
         captured_level()  # a wrong PROCJOB_LOG_LEVEL is told here, not by a worker
         self._host = gethostname()
@@ -293,7 +296,7 @@ class Pool:
     def _step(self) -> None:
         self._asleep = True
         deadline = self._scheduler.next_deadline()
-        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+        timeout = None if deadline is None else min(max(0.0, deadline - time.monotonic()), LONGEST_SELECT)
         ready = self._selector.select(0 if self._inbox else timeout)
         self._asleep = False
         for key, mask in ready:
@@ -313,7 +316,8 @@ class Pool:
                 case Assign(worker, task, _):
                     self._assign(self._live[worker], worker, self._calls[task], action)
                 case Settle():
-                    self._settle(self._calls.pop(action.task), action)
+                    self._settle(self._calls[action.task], action)
+                    del self._calls[action.task]
                 case StartWorker(worker):
                     self._start(worker)
                 case Interrupt(worker, task, attempt):
@@ -388,9 +392,9 @@ class Pool:
                 return self._scheduler.finished_task(worker, task, attempt, (outcome, live.process.pid), now)
             case wire.Started(task, attempt):
                 if live.call is not None and self._scheduler.started(worker, task, attempt, now):
+                    live.call.future.mark_running()  # before it is told, so that who is told finds it so
                     if live.call.sink is not None:
                         live.call.sink(Started(now, attempt, live.process.pid, self._host))
-                    live.call.future.mark_running()
             case wire.Report(_, _, body):
                 self._on_report(live, body)
             case wire.Ready():
@@ -406,7 +410,7 @@ class Pool:
             logger.warning("%s", exc)
             return
         if live.call is not None:
-            self._emit(live.call, event)
+            self._emit(live.call, replace(event, time=time.monotonic()))  # in the parent's time, as all events
 
     def _on_exit(self, worker: int) -> list[Action]:
         live = self._live[worker]
@@ -504,7 +508,7 @@ class Pool:
 
     def _decode(self, call: _Call, verdict: Verdict) -> tuple[Any, BaseException | None, Usage | None]:
         """Return the result or the exception, and the usage, of a verdict; neither for a cancel."""
-        name = call.describe() if call.describe is not None else "the task"
+        name = named(call.describe)
         match verdict:
             case Completed((wire.Outcome(wire.OutcomeKind.RETURNED, _, usage, value), _)):
                 try:
@@ -513,7 +517,7 @@ class Pool:
                     return None, exc, usage
             case Completed((wire.Outcome(_, _, usage, value), pid)):
                 exception = unpack_exception(bytes(value))
-                exception.add_note(f"procjob: raised by {name} in worker {pid} on {self._host}")
+                add_note(exception, f"procjob: raised by {name} in worker {pid} on {self._host}")
                 return None, exception, usage
             case Stopped(reason, measured):
                 return None, _stop_error(name, call.spec, reason, measured), None
@@ -527,10 +531,13 @@ class Pool:
     # ------------------------------------------------------------ the end of the pool
 
     def _abandon(self, exc: BaseException) -> None:
+        with self._gate:
+            self._shut = self._over = True
+            self._inbox.clear()
         for live in self._live.values():
             live.process.kill()
         error = ProcjobError(f"the pool failed internally: {exc!r}; please report this with the log")
-        for call in self._calls.values():
+        for call in list(self._calls.values()):
             call.future.settle(exception=error)
 
     def _end(self) -> None:
@@ -682,13 +689,13 @@ class ProcessPoolExecutor(Executor):
         threads_per_worker: int | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        workers = default_workers() if max_workers is None else at_least_one("max_workers", max_workers)
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
-        if threads_per_worker is not None:
-            at_least_one("threads_per_worker", threads_per_worker)
-        pickled = b"" if initializer is None else dumps_call(initializer, tuple(initargs), {})
-        self._pool = Pool(workers, initializer=pickled, threads_per_worker=threads_per_worker, environment=environment)
+        self._pool = Pool(
+            default_workers() if max_workers is None else checks.whole("max_workers", max_workers, lowest=1),
+            initializer=initializer,
+            initargs=initargs,
+            threads_per_worker=threads_per_worker,
+            environment=environment,
+        )
         self._inline = in_worker()
         # The finalizer must not keep the executor alive; the pool ends by itself when nothing is left to do.
         weakref.finalize(self, self._pool.close).atexit = False
@@ -699,9 +706,11 @@ class ProcessPoolExecutor(Executor):
         A call that cannot be pickled gives a future with a `NotPicklableError`, as with the standard executor.
 
         Raises:
+            TypeError: ``fn`` cannot be called.
             RuntimeError: the executor has been shut down.
             WorkerDiedError: its workers cannot start.
         """
+        checks.call("fn", fn)
         if self._inline:
             self._pool.check_open()
             return _run_here(fn, args, kwargs)
@@ -731,16 +740,17 @@ class ProcessPoolExecutor(Executor):
             buffersize: chunks submitted whose results have not been taken yet; None submits all at once.
 
         Raises:
-            ValueError: ``chunksize`` or ``buffersize`` is less than 1.
-            TypeError: ``buffersize`` is not a whole number.
+            ValueError: ``chunksize`` or ``buffersize`` is less than 1, or ``timeout`` is no number of seconds.
+            TypeError: an argument has the wrong type.
             TimeoutError: from the iterator, when ``timeout`` has run out.
         """
-        if chunksize < 1:
-            raise ValueError("chunksize must be >= 1.")
+        checks.call("fn", fn)
+        timeout = checks.seconds("timeout", timeout)
+        chunksize = checks.whole("chunksize", chunksize, lowest=1)
         if buffersize is not None and not isinstance(buffersize, int):
-            raise TypeError("buffersize must be an integer or None")
+            raise TypeError(f"buffersize must be an integer or None, not {buffersize!r}")
         if buffersize is not None and buffersize < 1:
-            raise ValueError("buffersize must be None or > 0")
+            raise ValueError(f"buffersize must be None or > 0, not {buffersize!r}")
         deadline = None if timeout is None else time.monotonic() + timeout
         chunks = _batched(zip(*iterables), chunksize)  # noqa: B905  (map stops with the shortest, as builtins.map)
         first = (self.submit(_run_chunk, fn, chunk) for chunk in itertools.islice(chunks, buffersize))
@@ -783,29 +793,6 @@ class ProcessPoolExecutor(Executor):
 
     def __repr__(self) -> str:
         return f"<ProcessPoolExecutor {self._pool.workers} workers>"
-
-
-def check_whole(name: str, value: Any) -> None:
-    """Raise unless ``value`` is a whole number.
-
-    Raises:
-        TypeError: it is not.
-    """
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, not {value!r}")
-
-
-def at_least_one(name: str, value: int) -> int:
-    """Return ``value``.
-
-    Raises:
-        TypeError: it is not a whole number.
-        ValueError: it is less than 1.
-    """
-    check_whole(name, value)
-    if value < 1:
-        raise ValueError(f"{name} must be greater than 0, not {value}")
-    return value
 
 
 def _run_here(fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[T]:

@@ -517,6 +517,11 @@ def unpack_exception(data: bytes) -> BaseException:
     return exc
 
 
+def add_note(exc: BaseException, note: str) -> None:
+    """Add a note to an exception of any type; one that takes no note goes without."""
+    _guarded(lambda: BaseException.__setattr__(exc, "__notes__", [*_notes(exc), note]), None)
+
+
 def _pickle_and_check(exc: BaseException) -> bytes:
     data = _pickle(exc)
     pickle.loads(data)

@@ -31,6 +31,14 @@ def captured_level() -> int:
     return level
 
 
+def named(describe: Callable[[], str] | None) -> str:
+    """Return how the description of a task calls it; "the task" without one, or with one that fails."""
+    try:
+        return describe() if describe is not None else "the task"
+    except Exception:  # noqa: BLE001  (it may be the user's code, and a name is not worth a job)
+        return "the task"
+
+
 def relay(event: Logged, describe: Callable[[], str] | None = None) -> None:
     """Write, log or warn, as the task did."""
     if event.source in ("stdout", "stderr"):
@@ -41,7 +49,7 @@ def relay(event: Logged, describe: Callable[[], str] | None = None) -> None:
     elif event.source == "warning":
         warnings.warn_explicit(event.text, _category(event.name), event.filename, event.lineno, registry=_registry)
     else:
-        name = describe() if describe is not None else "task"
+        name = named(describe)
         task_logger.log(
             event.level, "%s: %s: %s", name, event.name, event.text, extra={"job": name, "task_logger": event.name}
         )

@@ -71,8 +71,8 @@ def become_worker() -> None:
 
 
 def in_worker() -> bool:
-    """Return whether this process is a worker of a pool."""
-    return _is_worker
+    """Return whether the caller is inside a worker of a pool, or inside a task that any other engine executes."""
+    return _is_worker or _of_context.get() is not None
 
 
 def bind_process(session: Session | None) -> None:
