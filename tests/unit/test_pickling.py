@@ -204,37 +204,36 @@ def test_a_value_that_can_be_pickled_has_no_culprit() -> None:
     assert find_culprit({"a": [1, lambda: 2]}, "value") is None
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        LOCK,
-        [1, LOCK],
-        (1, (2, LOCK)),
-        {"a": 1, ("b", 2): LOCK},
-        {None: {1.5: LOCK}},
-        Box(inner=LOCK),
-        Box(**{"not an identifier": LOCK}),
-        Slotted(LOCK),
-        Data(LOCK),
-        FrozenData([LOCK]),
-        Pair(1, LOCK),
-        MyList([1, LOCK]),
-        MyDict(a=[LOCK]),
-        deque([0, LOCK]),
-        OrderedDict(a=1, b=LOCK),
-        defaultdict(LOCK.acquire),
-        functools.partial(print, 1, LOCK),
-        functools.partial(print, sep=LOCK),
-        functools.partial(LOCK.acquire),
-        Box(inner=LOCK).method,
-        LOCK.acquire,
-        property(LOCK.acquire),
-        ValueError("bad", LOCK),
-        np.array([[None, LOCK]], dtype=object),
-        slice(0, Box(inner=LOCK)),
-    ],
-    ids=lambda value: type(value).__name__,
-)
+HIDDEN = [
+    LOCK,
+    [1, LOCK],
+    (1, (2, LOCK)),
+    {"a": 1, ("b", 2): LOCK},
+    {None: {1.5: LOCK}},
+    Box(inner=LOCK),
+    Box(**{"not an identifier": LOCK}),
+    Slotted(LOCK),
+    Data(LOCK),
+    FrozenData([LOCK]),
+    Pair(1, LOCK),
+    MyList([1, LOCK]),
+    MyDict(a=[LOCK]),
+    deque([0, LOCK]),
+    OrderedDict(a=1, b=LOCK),
+    defaultdict(LOCK.acquire),
+    functools.partial(print, 1, LOCK),
+    functools.partial(print, sep=LOCK),
+    functools.partial(LOCK.acquire),
+    Box(inner=LOCK).method,
+    LOCK.acquire,
+    property(LOCK.acquire),
+    ValueError("bad", LOCK),
+    np.array([[None, LOCK]], dtype=object),
+    slice(0, Box(inner=LOCK)),
+]
+
+
+@pytest.mark.parametrize("value", HIDDEN, ids=[f"{n}-{type(value).__name__}" for n, value in enumerate(HIDDEN)])
 def test_the_path_evaluates_to_the_lock(value: object) -> None:
     assert eval(path_of(value), {"value": value}) is LOCK
 
