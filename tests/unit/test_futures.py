@@ -374,10 +374,12 @@ def test_a_cancel_in_asyncio_stops_a_running_task(owner, future):
     future.mark_running()
 
     async def main():
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        owner.request_stop = lambda _: loop.call_soon_threadsafe(stopped.set)
         wrapped = asyncio.wrap_future(future)
         wrapped.cancel()
-        while not owner.stops:
-            await asyncio.sleep(0.001)
+        await stopped.wait()
         future.settle("too late")
 
     run_loop(owner, main)
