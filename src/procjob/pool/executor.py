@@ -311,15 +311,19 @@ class Pool:
             self._perform(command(*args))
 
     def _perform(self, actions: list[Action]) -> None:
+        """Carry actions out in order.
+
+        Some are events in turn; what these ask for is put at the end, so that a worker is started before it is killed.
+        """
         for action in actions:
             match action:
                 case Assign(worker, task, _):
-                    self._assign(self._live[worker], worker, self._calls[task], action)
+                    actions += self._assign(self._live[worker], worker, self._calls[task], action)
                 case Settle():
                     self._settle(self._calls[action.task], action)
                     del self._calls[action.task]
                 case StartWorker(worker):
-                    self._start(worker)
+                    actions += self._start(worker)
                 case Interrupt(worker, task, attempt):
                     self._live[worker].process.interrupt(task, attempt)
                     self._watch_writing(self._live[worker])
@@ -331,7 +335,7 @@ class Pool:
                     self._watch_writing(self._live[worker])
                 case Measure(worker):
                     rss = self._live[worker].process.tree_rss()
-                    self._perform(self._scheduler.measured(worker, rss, time.monotonic()))
+                    actions += self._scheduler.measured(worker, rss, time.monotonic())
 
     def _stop(self, task: int) -> list[Action]:
         return self._scheduler.stop(task, StopReason.CANCEL, time.monotonic())
@@ -339,29 +343,29 @@ class Pool:
     def _close(self, cancel_queued: bool, stop_running: bool) -> list[Action]:
         return self._scheduler.close(time.monotonic(), cancel_queued=cancel_queued, stop_running=stop_running)
 
-    def _assign(self, live: _Live, worker: int, call: _Call, action: Assign) -> None:
+    def _assign(self, live: _Live, worker: int, call: _Call, action: Assign) -> list[Action]:
         if not call.future.claim():
-            self._perform(self._scheduler.declined(worker, action.task, time.monotonic()))
-            return
+            return self._scheduler.declined(worker, action.task, time.monotonic())
         live.call = call
         live.process.run(action.task, action.attempt, call.pickled, call.constants)
         self._watch_writing(live)
+        return []
 
     # ------------------------------------------------------------ workers come and go
 
-    def _start(self, worker: int) -> None:
+    def _start(self, worker: int) -> list[Action]:
         try:
             live = _Live(WorkerProcess(self._environment, self._log_level, self._initializer))
         except Exception as exc:  # noqa: BLE001  (whatever kept it from starting: the scheduler tries again or refuses)
             logger.warning("a worker process could not be started: %s", exc)
-            self._perform(self._scheduler.worker_gone(worker, exc, time.monotonic()))
-            return
+            return self._scheduler.worker_gone(worker, exc, time.monotonic())
         self._live[worker] = live
         process, watch = live.process, self._selector.register
         watch(process.channel_fd, selectors.EVENT_READ, lambda mask: self._on_channel(worker, mask))
         watch(process.exit_fd, selectors.EVENT_READ, lambda _: self._on_exit(worker))
         for output in process.outputs:
             watch(output.fd, selectors.EVENT_READ, self._output_reader(worker, output))
+        return []
 
     def _on_channel(self, worker: int, mask: int) -> list[Action]:
         live = self._live.get(worker)

@@ -50,7 +50,7 @@ class TaskFuture(Future[T]):
         with self._condition:
             if self._state == FINISHED:
                 return False
-            if self._stop_accepted:
+            if self._stop_accepted or self._state == CANCELLED_AND_NOTIFIED:
                 return True
             self._stop_accepted = True
             if not self._claimed:
