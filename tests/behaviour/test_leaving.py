@@ -29,20 +29,23 @@ JOBS = """
     for job in jobs[:2]:
         while job.progress() is None:
             time.sleep(0.01)
-    print(*(int(job.progress().done) for job in jobs[:2]), flush=True)
+
+    def ready():
+        print(*(int(job.progress().done) for job in jobs[:2]), flush=True)
 """
 ENDINGS = {
-    "unhandled": "jobs[50].result()",
-    "in a with block": "with backend: jobs[50].result()",
+    "unhandled": "ready(); jobs[50].result()",
+    "in a with block": "with backend: ready(); jobs[50].result()",
     "caught": """
         try:
+            ready()
             jobs[50].result()
         except KeyboardInterrupt:
             print("caught", flush=True)
             sys.exit(3)
         """,
-    "waiting": "procjob.wait(jobs)",
-    "computing": "while True: pass",
+    "waiting": "ready(); procjob.wait(jobs)",
+    "computing": "ready()\nwhile True: pass",
 }
 EXECUTOR = """
     import os, sys, time
@@ -157,7 +160,7 @@ def test_workers_do_not_outlive_a_killed_parent(what):
 
 
 def test_a_script_that_ends_without_waiting_stops_its_jobs():
-    process = script(JOBS)
+    process = script(JOBS, "ready()")
     workers = workers_of(process)
     err = assert_gone(process, workers)
     assert process.returncode == 0

@@ -544,7 +544,9 @@ def test_only_what_executes_is_running_where_the_engine_is_truthful(engine, is_i
 
 
 def test_queue_position_is_none_for_what_is_not_queued(engine, held):
-    assert run(engine, same, 1).queue_position() is None
+    job = run(engine, same, 1)
+    assert job.result(PATIENCE) == 1
+    assert job.queue_position() is None
     assert unsubmitted(engine, same, 1).queue_position() is None
 
 
