@@ -196,6 +196,10 @@ class _ThreadedPost:
     def request_stop(self, _: int) -> None:
         """Nothing can be stopped by default."""
 
+    def has_begun(self, _: int) -> bool:
+        """Futures of these engines are told."""
+        return False
+
     def post(self, fn: Callable[..., object], *args: Any) -> None:
         with self._lock:
             if self._dispatcher is None and not self._closed:
@@ -225,6 +229,9 @@ class _Inline:
 
     def request_stop(self, _: int) -> None:
         self.execution.stop_requested = True
+
+    def has_begun(self, _: int) -> bool:
+        return False
 
     def post(self, fn: Callable[..., object], *args: Any) -> None:
         self.callbacks.post(fn, *args)

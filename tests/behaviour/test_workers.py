@@ -273,3 +273,33 @@ def test_pools_inside_a_worker_run_inline_and_are_stopped_with_it():
         job.cancel()
         job.wait_for_final_state(DEADLINE)
         assert backend.run("go").result(DEADLINE)[0] == outer, "interrupted, not killed"
+
+
+def test_a_call_that_nobody_follows_is_running_exactly_while_it_runs(tmp_path):
+    """Without a job or a limit no message says that a call has begun: whoever asks finds the worker's mark."""
+    go, begun = tmp_path / "go", tmp_path / "begun"
+
+    def wait_for_go():
+        begun.touch()
+        while not go.exists():
+            time.sleep(0.005)
+
+    with procjob.ProcessPoolExecutor(1) as pool:
+        first, second = pool.submit(wait_for_go), pool.submit(abs, -1)
+        deadline = time.monotonic() + DEADLINE
+        while not begun.exists() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert first.running()
+        assert not second.running()
+        go.touch()
+        assert second.result(DEADLINE) == 1
+        assert not first.running()
+        assert first.done()
+
+
+def test_a_death_under_a_call_that_nobody_follows_is_counted_as_begun():
+    with procjob.ProcessPoolExecutor(1) as pool:
+        future = pool.submit(os._exit, 5)
+        with pytest.raises(procjob.WorkerDiedError, match="exited with code 5"):
+            future.result(DEADLINE)
+        assert pool.submit(abs, -1).result(DEADLINE) == 1

@@ -21,8 +21,12 @@ class Owner:
     """What executes the task: notes what it is asked for, and runs callbacks when told to."""
 
     def __init__(self) -> None:
+        self.begun: set[int] = set()
         self.stops: list[int] = []
         self.posted: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
+
+    def has_begun(self, task: int) -> bool:
+        return task in self.begun
 
     def request_stop(self, task: int) -> None:
         self.stops.append(task)
@@ -103,6 +107,16 @@ def test_it_is_running_only_from_the_moment_a_worker_says_so(future):
     assert not future.running()
     assert not future.waiting()
     future.mark_running()
+    assert future.running()
+
+
+def test_one_that_nobody_told_asks_its_owner_and_never_goes_back(owner):
+    future = TaskFuture(owner, 7)
+    owner.begun.add(7)
+    assert not future.running(), "no worker has it yet"
+    future.claim()
+    assert future.running()
+    owner.begun.clear()
     assert future.running()
 
 

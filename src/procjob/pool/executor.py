@@ -100,6 +100,17 @@ class _Call:
     sink: EventSink | None
     describe: Callable[[], str] | None
     context: Context = field(default_factory=copy_context)
+    held: tuple[WorkerProcess, int] | None = None  # by whom, and which attempt
+
+    @property
+    def unannounced(self) -> bool:
+        """Whether nobody waits to be told that it has begun."""
+        return self.sink is None and self.spec.limits is NO_LIMITS
+
+    def has_begun(self) -> bool:
+        """Whether the worker that holds it has begun it."""
+        held = self.held
+        return held is not None and held[0].has_begun(self.spec.id, held[1])
 
 
 @dataclass(slots=True, eq=False)
@@ -231,6 +242,11 @@ class Pool:
         else:
             self._dispatcher.post(fn, *args)
 
+    def has_begun(self, task: int) -> bool:
+        """Whether a worker has begun a task and has not let go of it; safe to call from any thread."""
+        call = self._calls.get(task)
+        return call is not None and call.has_begun()
+
     def request_stop(self, task: int) -> None:
         """Have a task stopped: it was cancelled."""
         self._tell(self._stop, task)
@@ -347,7 +363,9 @@ class Pool:
         if not call.future.claim():
             return self._scheduler.declined(worker, action.task, time.monotonic())
         live.call = call
-        live.process.run(action.task, action.attempt, call.pickled, call.constants)
+        call.held = live.process, action.attempt
+        kind = wire.RunUnannounced if call.unannounced else wire.Run
+        live.process.run(kind(action.task, action.attempt, call.pickled), call.constants)
         self._watch_writing(live)
         return []
 
@@ -392,6 +410,8 @@ class Pool:
                 outcome = wire.unpack_outcome(body)
                 for output in live.process.outputs if outcome.printed else ():
                     self._read_output(worker, output)
+                if live.call is not None:
+                    self._note_begun(worker, live.call, now)
                 live.call = None
                 return self._scheduler.finished_task(worker, task, attempt, (outcome, live.process.pid), now)
             case wire.Started(task, attempt):
@@ -406,6 +426,13 @@ class Pool:
             case wire.StartFailed(body):
                 live.start_failure = unpack_exception(bytes(body))
         return []
+
+    def _note_begun(self, worker: int, call: _Call, now: float) -> None:
+        """Learn from the worker's mark that an unannounced task has begun, before the mark names another one."""
+        if call.unannounced and call.held is not None and call.has_begun():
+            self._scheduler.started(worker, call.spec.id, call.held[1], now)
+            call.future.mark_running()
+        call.held = None
 
     def _on_report(self, live: _Live, body: wire.Buffer) -> None:
         try:
@@ -429,6 +456,8 @@ class Pool:
                 pass
         for fd in (live.process.channel_fd, live.process.exit_fd, *(o.fd for o in live.process.outputs)):
             self._forget(fd)
+        if live.call is not None:
+            self._note_begun(worker, live.call, time.monotonic())
         exitcode = live.process.exitcode()
         live.process.close()
         del self._live[worker]

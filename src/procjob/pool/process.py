@@ -13,12 +13,14 @@ import signal
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Sequence
+from multiprocessing.connection import Connection
 from multiprocessing.process import _children  # type: ignore[attr-defined]
 
 from loky.backend.context import LokyContext
 
 from procjob.pool import wire
 from procjob.pool.constants import Constant
+from procjob.pool.mark import Mark, make_page
 from procjob.pool.worker import INTERRUPT_SIGNAL, WorkerConfig, main
 
 #: Bytes of constants that a worker keeps before the least recently used are dropped.
@@ -64,7 +66,9 @@ class WorkerProcess:
         channel, child_channel = context.Pipe(duplex=True)
         out, child_out = context.Pipe(duplex=False)
         err, child_err = context.Pipe(duplex=False)
-        config = WorkerConfig(child_channel, child_out, child_err, os.getpid(), log_level)
+        page = Connection(make_page())  # a Connection carries any descriptor to the child
+        self._mark = Mark(page.fileno())
+        config = WorkerConfig(child_channel, child_out, child_err, page, os.getpid(), log_level)
         self._process = context.Process(target=main, args=(config,), name="procjob-worker", env=environment)
         try:
             self._process.start()
@@ -73,7 +77,7 @@ class WorkerProcess:
                 connection.close()
             raise
         finally:
-            for connection in (child_channel, child_out, child_err):
+            for connection in (child_channel, child_out, child_err, page):
                 connection.close()
             # loky unblocks SIGINT after it has started its resource tracker; workers must inherit it blocked.
             block_interrupts()
@@ -125,12 +129,12 @@ class WorkerProcess:
             self._signal_when_sent = False
             self._signal(INTERRUPT_SIGNAL)
 
-    def run(self, task: int, attempt: int, call: bytes, constants: Sequence[Constant]) -> None:
+    def run(self, message: wire.Run | wire.RunUnannounced, constants: Sequence[Constant]) -> None:
         """Hand over a task, preceded by the constants that this worker lacks."""
         self.stderr_tail = ""
         for constant in constants:
             self._ensure(constant)
-        self.send(wire.Run(task, attempt, call))
+        self.send(message)
         if constants:
             self._drop_constants(constants)
 
@@ -171,6 +175,10 @@ class WorkerProcess:
             hung_up = True
         messages, reader.messages = reader.messages, deque()
         return messages, hung_up
+
+    def has_begun(self, task: int, attempt: int) -> bool:
+        """Whether the worker has begun this attempt, and nothing after it. Safe to call from any thread."""
+        return self._mark.names(task, attempt)
 
     def note_stderr(self, text: str) -> None:
         """Keep the last characters for the report of a death."""

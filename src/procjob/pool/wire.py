@@ -3,7 +3,7 @@
     parent                                worker
       Initialize ───────────────────────>   runs the initializer
                  <───────────────────────  Ready | StartFailed
-      StoreConstant* Run ───────────────>
+      StoreConstant* Run ───────────────>   sets its mark (see `procjob.pool.mark`)
                  <───────────────────────  Started, Report*, Finished
       Interrupt (then SIGUSR1) ─────────>   only while a task runs; a late one names a task that is gone
       DropConstant, Leave ──────────────>
@@ -72,6 +72,15 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class RunUnannounced:
+    """As `Run`, for a task that nobody is to be told about: the worker only sets its `Mark`."""
+
+    task: int
+    attempt: int
+    body: Buffer
+
+
+@dataclass(frozen=True, slots=True)
 class Interrupt:
     """Stop this attempt of this task, if it still runs."""
 
@@ -117,6 +126,7 @@ Message = (
     | StoreConstant
     | DropConstant
     | Run
+    | RunUnannounced
     | Interrupt
     | Leave
     | Started
@@ -124,7 +134,7 @@ Message = (
     | Finished
 )
 _KINDS: tuple[type[Message], ...] = (
-    Initialize, Ready, StartFailed, StoreConstant, DropConstant, Run, Interrupt, Leave, Started, Report, Finished,
+    Initialize, Ready, StartFailed, StoreConstant, DropConstant, Run, RunUnannounced, Interrupt, Leave, Started, Report, Finished,
 )  # fmt: skip
 _CODE = {kind: code for code, kind in enumerate(_KINDS)}
 _WITH_TASK = tuple("task" in kind.__slots__ for kind in _KINDS)

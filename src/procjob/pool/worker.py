@@ -37,6 +37,7 @@ from typing import Any
 
 from procjob.events import Event, Usage
 from procjob.pool import constants, session, wire
+from procjob.pool.mark import Mark
 from procjob.pool.pickling import dumps, loads, pack_exception
 from procjob.pool.session import TaskInterrupt
 
@@ -54,6 +55,7 @@ class WorkerConfig:
     channel: Connection
     stdout: Connection
     stderr: Connection
+    mark: Connection
     parent_pid: int
     log_level: int
 
@@ -102,8 +104,9 @@ class Channel:
 class Worker:
     """The loop and its interrupt."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, mark: Mark) -> None:
         self._channel = channel
+        self._mark = mark
         self._armed: tuple[int, int] | None = None
         self._missed = False
         self._deferred = False
@@ -115,7 +118,13 @@ class Worker:
         signal.signal(INTERRUPT_SIGNAL, self._on_signal)
         while (message := self._channel.receive()) is not None:
             match message:
+                case wire.RunUnannounced(task, attempt, body):
+                    self._mark.set(task, attempt)
+                    self._run(task, attempt, body)
+                    del body
                 case wire.Run(task, attempt, body):
+                    self._mark.set(task, attempt)
+                    self._channel.send(wire.Started(task, attempt))
                     self._run(task, attempt, body)
                     del body
                 case wire.StoreConstant(body):
@@ -146,7 +155,6 @@ class Worker:
     # ------------------------------------------------------------ one task
 
     def _run(self, task: int, attempt: int, call: wire.Buffer) -> None:
-        self._channel.send(wire.Started(task, attempt))
         self._session = session.Session(partial(self._report, task, attempt))
         session.bind_process(self._session)
         began, cpu_began = time.perf_counter(), time.process_time()
@@ -249,6 +257,7 @@ def _unread(fd: int) -> int:
 def main(config: WorkerConfig) -> None:
     """Entry point of the process."""
     _die_with(config.parent_pid)
+    _yield_to_the_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     signal.signal(INTERRUPT_SIGNAL, signal.SIG_IGN)  # until the loop listens
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, INTERRUPT_SIGNAL})
@@ -256,10 +265,12 @@ def main(config: WorkerConfig) -> None:
     faulthandler.enable()
     _capture(config.log_level)
     session.become_worker()
+    mark = Mark(config.mark.fileno())
+    config.mark.close()
     os.set_inheritable(config.channel.fileno(), False)
     channel = Channel(config.channel.fileno())
     threading.Thread(target=_watch_parent, args=(channel.fd,), name="procjob-watch", daemon=True).start()
-    sys.exit(Worker(channel).serve())
+    sys.exit(Worker(channel, mark).serve())
 
 
 def _die_with(parent_pid: int) -> None:
@@ -270,6 +281,13 @@ def _die_with(parent_pid: int) -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
     if os.getppid() != parent_pid:  # it died before the line above
         os._exit(1)
+
+
+def _yield_to_the_parent() -> None:
+    """Compute in the background: a worker that wakes up does not push its parent off the core it is woken from."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a sandbox may forbid it; it is a courtesy
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _watch_parent(channel_fd: int) -> None:
