@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
+import stat
 import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
@@ -225,3 +227,20 @@ def test_a_second_submit_and_a_job_never_submitted_are_told_so():
         with pytest.raises(procjob.JobError, match="submitted before"):
             job.submit()
         assert job.result(DEADLINE) == 1
+
+
+def test_a_task_that_writes_into_its_workers_channel_costs_only_itself():
+    def scribble(n):
+        if n == 3:
+            for fd in range(100):
+                with contextlib.suppress(OSError):
+                    if stat.S_ISSOCK(os.fstat(fd).st_mode):
+                        os.write(fd, b"\xff" * 100)
+            time.sleep(DEADLINE)
+        return n
+
+    with procjob.Backend(scribble, workers=2) as backend:
+        jobs = [backend.run(n) for n in range(8)]
+        with pytest.raises(procjob.WorkerDiedError, match="no message is of kind 255"):
+            jobs[3].result(DEADLINE)
+        assert [job.result(DEADLINE) for job in jobs if job is not jobs[3]] == [0, 1, 2, 4, 5, 6, 7]

@@ -163,7 +163,7 @@ class WorkerProcess:
     # ------------------------------------------------------------ in
 
     def receive(self) -> tuple[deque[wire.Message], bool]:
-        """Return the messages that have arrived, and whether the worker has closed its end."""
+        """Return the messages that have arrived, and whether no more can come: the worker has closed its end, say."""
         reader = self._reader
         try:
             hung_up = not reader.fill()
@@ -172,6 +172,9 @@ class WorkerProcess:
         except BlockingIOError:
             hung_up = False
         except ConnectionResetError:  # it died with unread input
+            hung_up = True
+        except wire.BrokenStream as exc:  # a task wrote to descriptors that are not its own, or sent too much
+            self.note_stderr(f"procjob cannot read on from this worker: {exc}\n")
             hung_up = True
         messages, reader.messages = reader.messages, deque()
         return messages, hung_up

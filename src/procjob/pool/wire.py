@@ -159,6 +159,10 @@ def _decode(code: int, task: int, attempt: int, body: Buffer) -> Message:
     return kind(body) if _WITH_BODY[code] else kind()  # type: ignore[no-any-return]
 
 
+class BrokenStream(Exception):
+    """What came is no frame, or one too large for this process's memory; nothing behind it can be understood."""
+
+
 class FrameReader:
     """Cut the bytes of one descriptor into messages; one system call a `fill`."""
 
@@ -168,6 +172,7 @@ class FrameReader:
         self._large: memoryview | None = None
         self._large_filled = 0
         self._large_head = (0, 0, 0)
+        self._ended = False
         self.messages: deque[Message] = deque()
 
     @property
@@ -180,7 +185,10 @@ class FrameReader:
 
         Raises:
             BlockingIOError: the descriptor does not block and has nothing.
+            BrokenStream: nothing more can be read, as if at the end; what was whole before is in `messages`.
         """
+        if self._ended:
+            return False
         if self._large is not None:
             count = os.readv(self._fd, [self._large[self._large_filled :]])
             self._large_filled += count
@@ -197,6 +205,8 @@ class FrameReader:
         small, at = self._small, 0
         while len(small) - at >= _HEADER.size:
             code, task, attempt, length = _HEADER.unpack_from(small, at)
+            if code >= len(_KINDS):
+                raise self._broken(f"no message is of kind {code}")
             body_at = at + _HEADER.size
             if length > _CHUNK and len(small) - body_at < length:
                 self._begin_large((code, task, attempt), length, small[body_at:])
@@ -209,9 +219,16 @@ class FrameReader:
         del small[:at]
 
     def _begin_large(self, head: tuple[int, int, int], length: int, begun: bytearray) -> None:
-        self._large = memoryview(bytearray(length))
+        try:
+            self._large = memoryview(bytearray(length))
+        except (MemoryError, OverflowError) as exc:
+            raise self._broken(f"no memory for a message of {length} bytes") from exc
         self._large[: len(begun)] = begun
         self._large_filled, self._large_head = len(begun), head
+
+    def _broken(self, why: str) -> BrokenStream:
+        self._ended = True
+        return BrokenStream(why)
 
 
 class OutcomeKind(IntEnum):
