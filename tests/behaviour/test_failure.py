@@ -21,20 +21,23 @@ DEADLINE = 30.0
 
 def test_a_killed_worker_costs_exactly_the_job_it_ran():
     def nap(n):
+        if n == 40:
+            procjob.report_progress(1)
+            time.sleep(600)
         time.sleep(0.01)
         return n
 
     with procjob.Backend(nap, workers=4) as backend:
         jobs = [backend.run(n) for n in range(200)]
-        jobs[20].wait_for_final_state(DEADLINE)
-        victim = next(job for job in jobs if job.running())
-        os.kill(victim.metrics().worker_pid, signal.SIGKILL)
+        reported = threading.Event()
+        jobs[40].on_progress(lambda _: reported.set())
+        assert jobs[40].progress() is not None or reported.wait(DEADLINE)
+        os.kill(jobs[40].metrics().worker_pid, signal.SIGKILL)
         procjob.wait(jobs, DEADLINE)
-        lost = [job for job in jobs if not job.done()]
-        # The victim may have finished before the signal came: then the next job of that worker is the one.
-        assert len(lost) <= 1
-        assert all(isinstance(job.future.exception(), procjob.WorkerDiedError) for job in lost)
-        assert [job.result() for job in jobs if job not in lost] == [n for n in range(200) if jobs[n] not in lost]
+        lost = jobs.pop(40)
+        assert isinstance(lost.future.exception(), procjob.WorkerDiedError)
+        assert "SIGKILL" in lost.error_message()
+        assert [job.result() for job in jobs] == [n for n in range(200) if n != 40]
 
 
 def test_with_retries_a_killed_worker_costs_nothing(tmp_path):

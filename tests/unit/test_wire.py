@@ -25,6 +25,7 @@ from procjob.pool.wire import (
     Ready,
     Report,
     Run,
+    RunUnannounced,
     Started,
     StartFailed,
     StoreConstant,
@@ -46,6 +47,7 @@ messages = st.one_of(
     st.builds(StoreConstant, bodies),
     st.builds(DropConstant, bodies),
     st.builds(Run, tasks, attempts, bodies),
+    st.builds(RunUnannounced, tasks, attempts, bodies),
     st.builds(Interrupt, tasks, attempts),
     st.just(Leave()),
     st.builds(Started, tasks, attempts),
@@ -54,7 +56,7 @@ messages = st.one_of(
 )
 ONE_OF_EACH: list[Message] = [
     Initialize(b"call"), Ready(), StartFailed(b"why"), StoreConstant(b"digest and pickle"), DropConstant(b"digest"),
-    Run(2**64 - 1, 2**32 - 1, b"call"), Interrupt(1, 2), Leave(), Started(3, 4), Report(5, 6, b""), Finished(7, 8, b"x"),
+    Run(2**64 - 1, 2**32 - 1, b"call"), RunUnannounced(1, 0, b"call"), Interrupt(1, 2), Leave(), Started(3, 4), Report(5, 6, b""), Finished(7, 8, b"x"),
 ]  # fmt: skip
 
 
