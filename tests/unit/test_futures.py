@@ -208,6 +208,14 @@ def test_what_is_settled_stays_settled(future):
     assert future.result(0) == "result"
 
 
+@pytest.mark.parametrize("end", ENDS)
+def test_a_late_word_that_it_runs_does_not_bring_it_back(future, end):
+    end(future)
+    future.mark_running()
+    assert future.done()
+    assert not future.running()
+
+
 def test_a_further_attempt_keeps_it_running_and_a_cancel_between_attempts_keeps_it_from_the_next_worker(future):
     future.claim()
     future.mark_running()

@@ -140,10 +140,16 @@ class CaptureHandler(logging.Handler):
     """Send every log record of the running task to its session."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass one record on; outside of a task it is dropped."""
+        """Pass one record on; outside of a task it is dropped. As ever, a wrong log call is reported and no more."""
         session = current()
-        if session is not None:
-            session.emit(Logged(time.monotonic(), "log", self.format(record), record.levelno, record.name))
+        if session is None:
+            return
+        try:
+            text = self.format(record)
+        except Exception:  # noqa: BLE001  (arguments that do not fit the message, or whose text cannot be made)
+            self.handleError(record)
+        else:
+            session.emit(Logged(time.monotonic(), "log", text, record.levelno, record.name))
 
 
 def capture_warnings() -> None:

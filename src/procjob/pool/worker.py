@@ -155,10 +155,10 @@ class Worker:
     # ------------------------------------------------------------ one task
 
     def _run(self, task: int, attempt: int, call: wire.Buffer) -> None:
-        self._session = session.Session(partial(self._report, task, attempt))
-        session.bind_process(self._session)
+        self._session = running = session.Session(partial(self._report, task, attempt))
+        session.bind_process(running)
         began, cpu_began = time.perf_counter(), time.process_time()
-        kind, value = self._outcome(task, attempt, call)
+        kind, value = self._outcome(task, attempt, call, running)
         if self._spoiled:
             flush_standard_streams()
             os._exit(0)
@@ -167,12 +167,15 @@ class Worker:
             time.process_time() - cpu_began,
             resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT,
         )
-        self._session.flush()
+        with contextlib.suppress(Exception):  # of a task that raised: its own exception is the one to tell
+            running.flush()
         session.bind_process(None)
         flush_standard_streams()
         self._channel.send(wire.Finished(task, attempt, wire.pack_outcome(kind, printed(), usage, value)))
 
-    def _outcome(self, task: int, attempt: int, call: wire.Buffer) -> tuple[wire.OutcomeKind, bytes]:
+    def _outcome(
+        self, task: int, attempt: int, call: wire.Buffer, running: session.Session
+    ) -> tuple[wire.OutcomeKind, bytes]:
         # The outer `try` catches an interrupt wherever it strikes after arming: in the task, while its exception is
         # being packed, or on the last bytecode before the channel is disarmed.
         try:
@@ -181,7 +184,7 @@ class Worker:
                 self._missed = False
                 self._interrupt_if_asked()
             try:
-                outcome = wire.OutcomeKind.RETURNED, self._call(call)
+                outcome = wire.OutcomeKind.RETURNED, self._call(call, running)
             except TaskInterrupt:
                 raise
             except BaseException as exc:  # noqa: BLE001  (the task's own end, whatever it raised, is its outcome)
@@ -191,9 +194,11 @@ class Worker:
             return wire.OutcomeKind.INTERRUPTED, b""
         return outcome
 
-    def _call(self, call: wire.Buffer) -> bytes:
+    def _call(self, call: wire.Buffer, running: session.Session) -> bytes:
         fn, args, kwargs = loads(call, what="the call")
-        return dumps(fn(*args, **kwargs), label="result")
+        result = fn(*args, **kwargs)
+        running.flush()  # a report that cannot be pickled is the task's error, held back or not
+        return dumps(result, label="result")
 
     def _report(self, task: int, attempt: int, event: Event) -> None:
         self._channel.send(wire.Report(task, attempt, pickle.dumps(event, pickle.HIGHEST_PROTOCOL)))
