@@ -225,11 +225,11 @@ def test_a_warning_is_captured_with_its_category_and_place(events):
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.showwarning = session.show_warning
-        warnings.warn_explicit("too few shots", np.exceptions.RankWarning, "simulate.py", 7)
+        warnings.warn_explicit("too few shots", np.exceptions.ComplexWarning, "simulate.py", 7)
     (event,) = events
     assert isinstance(event, Logged)
     assert (event.source, event.text, event.filename, event.lineno) == ("warning", "too few shots", "simulate.py", 7)
-    assert event.name == "numpy.exceptions:RankWarning"
+    assert event.name == "numpy.exceptions:ComplexWarning"
 
 
 def test_a_warning_outside_of_a_task_is_dropped():
