@@ -218,7 +218,7 @@ def leaving() -> None:
         say(
             what,
             "< 2 s, nothing left",
-            f"script {left:.2f} s, its {len(family)} processes {gone:.2f} s, {len(alive)} left",
+            f"script {left:.2f} s, its {len(family)} processes {gone:.2f} s, {len(family) - ended} left",
         )
 
 
