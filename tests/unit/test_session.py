@@ -234,3 +234,8 @@ def test_a_warning_is_captured_with_its_category_and_place(events):
 
 def test_a_warning_outside_of_a_task_is_dropped():
     session.show_warning("nobody listens", UserWarning, "simulate.py", 7)
+
+
+def test_a_number_beyond_all_floats_is_refused_as_one_that_is_not_finite():
+    with pytest.raises(ValueError, match="done must be finite"):
+        report_progress(10**400)

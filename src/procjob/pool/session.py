@@ -17,6 +17,7 @@ from numbers import Real
 from typing import Any, TextIO
 
 from procjob.events import Event, Logged, Progressed
+from procjob.pool.checks import as_float
 
 #: Seconds between two progress reports that travel; the last one always does.
 PROGRESS_EVERY = 0.02
@@ -123,7 +124,7 @@ def report_progress(done: float, total: float | None = None, **info: Any) -> Non
 def _check_number(name: str, value: object, *, lowest: float) -> None:
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"report_progress: {name} must be a real number, not {value!r}")
-    if not math.isfinite(value) or value < lowest:
+    if not math.isfinite(as_float(value)) or value < lowest:
         raise ValueError(f"report_progress: {name} must be finite and {'> 0' if lowest else '>= 0'}, not {value!r}")
 
 
