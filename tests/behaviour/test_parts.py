@@ -136,3 +136,27 @@ def test_cancels_from_many_threads_while_parts_end_deadlock_nothing(engine):
         for thread in threads:
             thread.join(DEADLINE)
             assert not thread.is_alive()
+
+
+class Squares:
+    """A simulator that can be divided: squares of a list of numbers, with the pid that made each."""
+
+    def __call__(self, numbers, *, offset=0):
+        procjob.report_progress(1, 1)
+        time.sleep(0.1)
+        return [(n * n + offset, os.getpid()) for n in numbers]
+
+    def divide(self, numbers, options, pieces):
+        size = -(-len(numbers) // pieces)
+        return [(numbers[at : at + size], options) for at in range(0, len(numbers), size)]
+
+    def join(self, results):
+        return [item for result in results for item in result]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2, 3])
+def test_a_backend_divides_a_run_of_a_divisible_simulator_among_its_workers(workers):
+    with procjob.Backend(Squares(), workers=workers) as backend:
+        result = backend.run(list(range(7)), offset=1).result(DEADLINE)
+    assert [square for square, _ in result] == [n * n + 1 for n in range(7)]
+    assert len({pid for _, pid in result}) == max(1, workers)
