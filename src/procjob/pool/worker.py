@@ -20,7 +20,6 @@ import faulthandler
 import fcntl
 import logging
 import os
-import pickle
 import resource
 import select
 import signal
@@ -35,11 +34,11 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
 
-from procjob.events import Event, Usage
+from procjob.events import Usage
 from procjob.pool import constants, session, wire
 from procjob.pool.mark import Mark
 from procjob.pool.pickling import dumps, loads, pack_exception
-from procjob.pool.session import TaskInterrupt
+from procjob.pool.session import TaskInterrupt, dumps_event
 
 #: The signal that makes a worker look for an Interrupt.
 INTERRUPT_SIGNAL = signal.SIGUSR1
@@ -155,7 +154,7 @@ class Worker:
     # ------------------------------------------------------------ one task
 
     def _run(self, task: int, attempt: int, call: wire.Buffer) -> None:
-        self._session = session.Session(partial(self._report, task, attempt))
+        self._session = session.Session(partial(self._report, task, attempt), dumps_event)
         session.bind_process(self._session)
         began, cpu_began = time.perf_counter(), time.process_time()
         kind, value = self._outcome(task, attempt, call)
@@ -195,8 +194,8 @@ class Worker:
         fn, args, kwargs = loads(call, what="the call")
         return dumps(fn(*args, **kwargs), label="result")
 
-    def _report(self, task: int, attempt: int, event: Event) -> None:
-        self._channel.send(wire.Report(task, attempt, pickle.dumps(event, pickle.HIGHEST_PROTOCOL)))
+    def _report(self, task: int, attempt: int, event: bytes) -> None:
+        self._channel.send(wire.Report(task, attempt, event))
         if self._deferred and threading.current_thread() is threading.main_thread():
             self._deferred = False
             self._interrupt_if_asked()
