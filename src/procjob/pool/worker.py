@@ -31,8 +31,9 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 from procjob.events import Usage
 from procjob.pool import constants, session, wire
@@ -106,6 +107,7 @@ class Worker:
     def __init__(self, channel: Channel, mark: Mark) -> None:
         self._channel = channel
         self._mark = mark
+        self._pid = os.getpid()
         self._armed: tuple[int, int] | None = None
         self._missed = False
         self._deferred = False
@@ -158,7 +160,7 @@ class Worker:
         session.bind_process(self._session)
         began, cpu_began = time.perf_counter(), time.process_time()
         kind, value = self._outcome(task, attempt, call)
-        if self._spoiled:
+        if self._spoiled or os.getpid() != self._pid:  # a copy that the task made by fork is no second worker
             flush_standard_streams()
             os._exit(0)
         usage = Usage(
@@ -260,14 +262,14 @@ def main(config: WorkerConfig) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     signal.signal(INTERRUPT_SIGNAL, signal.SIG_IGN)  # until the loop listens
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, INTERRUPT_SIGNAL})
-    _redirect_standard_streams(config)
+    channel_fd, mark_fd = _take(config.channel), _take(config.mark)
+    _redirect_standard_streams(_take(config.stdout), _take(config.stderr))
     faulthandler.enable()
     _capture(config.log_level)
     session.become_worker()
-    mark = Mark(config.mark.fileno())
-    config.mark.close()
-    os.set_inheritable(config.channel.fileno(), False)
-    channel = Channel(config.channel.fileno())
+    mark = Mark(mark_fd)
+    os.close(mark_fd)
+    channel = Channel(channel_fd)
     threading.Thread(target=_watch_parent, args=(channel.fd,), name="procjob-watch", daemon=True).start()
     sys.exit(Worker(channel, mark).serve())
 
@@ -302,14 +304,20 @@ def _watch_parent(channel_fd: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _redirect_standard_streams(config: WorkerConfig) -> None:
+def _take(file: Connection | IO[bytes]) -> int:
+    """Return its descriptor, moved beyond those of the standard streams: in a script without these, it can be one."""
+    fd = fcntl.fcntl(file.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
+    file.close()
+    return fd
+
+
+def _redirect_standard_streams(stdout: int, stderr: int) -> None:
     """Make the pipes to the parent descriptors 1 and 2, for C code too, and leave the script's stdin alone."""
-    null = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((null, 0), (config.stdout.fileno(), 1), (config.stderr.fileno(), 2)):
+    with Path(os.devnull).open("rb") as file:
+        null = _take(file)
+    for source, target in ((null, 0), (stdout, 1), (stderr, 2)):
         os.dup2(source, target)
-    os.close(null)
-    config.stdout.close()
-    config.stderr.close()
+        os.close(source)
     for name, fd in (("stdout", 1), ("stderr", 2)):
         stream: Any = open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
