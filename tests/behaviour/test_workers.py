@@ -216,6 +216,24 @@ def test_a_callback_may_submit_and_wait_for_other_jobs():
     assert got == [2]
 
 
+def test_a_callback_may_wait_for_a_job_that_prints_more_than_fits_anywhere(capfd):
+    def flood(lines):
+        for _ in range(lines):
+            print("x" * 10_000)
+        return lines
+
+    waited = threading.Event()
+    with procjob.Backend(flood, workers=1) as backend:
+
+        def follow(_):
+            if backend.run(300).result(DEADLINE) == 300:
+                waited.set()
+
+        backend.run(0).add_done_callback(follow)
+        assert waited.wait(DEADLINE)
+    assert len(capfd.readouterr().out) == 300 * 10_001
+
+
 def test_many_threads_may_run_at_once():
     with procjob.Backend(lambda n: n * n, workers=2) as backend:
         results = {}

@@ -1,4 +1,4 @@
-"""Show in the parent what a task printed, logged and warned about. Runs in the dispatcher thread."""
+"""Show in the parent what a task printed, logged and warned about. Runs in a dispatcher thread of its own."""
 
 from __future__ import annotations
 
