@@ -113,7 +113,7 @@ class Backend:
         )
         self._shipped = self._engine.ship(simulator, label="simulator")
         self._jobs: weakref.WeakSet[Job] = weakref.WeakSet()
-        self._jobs_lock = threading.Lock()
+        self._jobs_lock = threading.RLock()  # a signal handler may close the backend in the middle of a `run`
         self._closed = False
         if self._owns_engine:
             weakref.finalize(self, self._engine.close, wait=False).atexit = False
@@ -221,8 +221,12 @@ class Backend:
         return self
 
     def __exit__(self, exc_type: type[BaseException] | None, exc: object, traceback: object) -> None:
-        """Wait for all jobs and close; after an exception in the block, cancel them first."""
-        self.close(cancel=exc_type is not None)
+        """Wait for all jobs and close; after an exception in the block, or a Ctrl-C while waiting, cancel them."""
+        try:
+            self.close(cancel=exc_type is not None)
+        except KeyboardInterrupt:
+            self.close(wait=False, cancel=True)
+            raise
 
     def __repr__(self) -> str:
         return f"<Backend {self.name} {self.workers} workers>"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import threading
 import time
 import weakref
@@ -505,8 +504,7 @@ def _execute(pickled: bytes) -> _Remote:
     """Run a call wherever the executor has brought it."""
     started = Started(time.monotonic(), 0, os.getpid(), gethostname())
     events: list[bytes] = []
-    # Pickled here and now, as a worker does: what cannot be is an error of the call that reports it.
-    execution = session.Session(lambda event: events.append(pickle.dumps(event, pickle.HIGHEST_PROTOCOL)))
+    execution = session.Session(events.append, session.dumps_event)
     began, cpu_began = time.perf_counter(), time.thread_time()
     try:
         with capture(execution):

@@ -247,3 +247,18 @@ def test_a_task_that_writes_into_its_workers_channel_costs_only_itself():
         with pytest.raises(procjob.WorkerDiedError, match="no message is of kind 255"):
             jobs[3].result(DEADLINE)
         assert [job.result(DEADLINE) for job in jobs if job is not jobs[3]] == [0, 1, 2, 4, 5, 6, 7]
+
+
+def test_a_copy_that_a_task_makes_of_its_worker_does_not_become_a_second_one():
+    def fork(n):
+        return n, os.fork()
+
+    with procjob.Backend(fork, workers=1) as backend:
+        (pid,) = {job.metrics().worker_pid for job in [backend.run(0)] if job.result(DEADLINE)}
+        outcomes = [backend.run(n).result(DEADLINE) for n in range(1, 6)]
+        assert [n for n, _ in outcomes] == [1, 2, 3, 4, 5]
+        assert all(copy != 0 for _, copy in outcomes), "the outcome is that of the worker itself"
+        deadline = time.monotonic() + DEADLINE
+        while any(c.status() != psutil.STATUS_ZOMBIE for c in psutil.Process(pid).children(recursive=True)):
+            assert time.monotonic() < deadline, "copies serve as workers"
+            time.sleep(0.01)

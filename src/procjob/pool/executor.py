@@ -3,7 +3,8 @@
     caller ── inbox + wake pipe ──> pool thread ──> Scheduler ──> pipes, signals ──> workers
        ^                                │  ^                                           │
        └──── TaskFuture <── settles ────┘  └────── messages, output, exit descriptors ─┘
-                                        └──> Dispatcher thread: the user's callbacks, relayed output
+                                        ├──> Dispatcher thread: the user's callbacks
+                                        └──> Dispatcher thread: relayed output, which no callback may hold up
 
 Invariants:
 - Only the pool thread touches the scheduler, the workers and the selector. It never runs a callback of the user and
@@ -22,7 +23,6 @@ import logging
 import os
 import selectors
 import signal
-import sys
 import threading
 import time
 import weakref
@@ -45,7 +45,7 @@ from procjob.errors import (
 from procjob.events import Accepted, Event, EventSink, Finished, Logged, Started, Usage
 from procjob.pool import checks, wire
 from procjob.pool.constants import Constant
-from procjob.pool.dispatcher import EXIT_PATIENCE, Dispatcher, run_logged
+from procjob.pool.dispatcher import EXIT_PATIENCE, Dispatcher, ended_by_ctrl_c, run_logged
 from procjob.pool.environment import default_workers, worker_environment
 from procjob.pool.futures import TaskFuture
 from procjob.pool.pickling import add_note, dumps_call, loads, unpack_exception
@@ -166,20 +166,23 @@ class Pool:
 
     def _start_threads(self) -> None:
         self._log_level = captured_level()
-        self._selector = selectors.DefaultSelector()
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
-        self._selector.register(self._wake_read, selectors.EVENT_READ, self._on_wake)
-        self._dispatcher = Dispatcher("procjob-callbacks")
-        self._thread = threading.Thread(target=self._run, name="procjob-pool", daemon=True)
-        try:
+        with contextlib.ExitStack() as undo:  # no thread to be had: leave nothing behind, the next submit may try again
+            self._selector = selectors.DefaultSelector()
+            undo.callback(self._selector.close)
+            self._wake_read, self._wake_write = os.pipe()
+            undo.callback(os.close, self._wake_read)
+            undo.callback(os.close, self._wake_write)
+            os.set_blocking(self._wake_read, False)
+            os.set_blocking(self._wake_write, False)
+            self._selector.register(self._wake_read, selectors.EVENT_READ, self._on_wake)
+            self._dispatcher = Dispatcher("procjob-callbacks")
+            undo.callback(self._dispatcher.close)
+            self._relays = Dispatcher("procjob-output")
+            undo.callback(self._relays.close)
+            self._thread = threading.Thread(target=self._run, name="procjob-pool", daemon=True)
             self._thread.start()
-        except BaseException:  # no thread to be had: leave nothing behind, the next submit may try again
-            self._dispatcher.close()
-            self._close_descriptors()
-            raise
-        self._owner_pid = os.getpid()
+            self._owner_pid = os.getpid()
+            undo.pop_all()
         _pools.add(self)
 
     # ------------------------------------------------------------ any thread
@@ -281,7 +284,8 @@ class Pool:
         if not self._ended.wait(timeout):
             return False
         self._thread.join()
-        self._dispatcher.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        for dispatcher in (self._relays, self._dispatcher):
+            dispatcher.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
         return True
 
     def _foreign(self) -> bool:
@@ -503,11 +507,11 @@ class Pool:
             self._forget(output.fd)  # the pipe fills and the worker waits, until the dispatcher has caught up
         if live.call is not None and live.call.sink is not None:
             live.call.sink(event)
-        self._dispatcher.post(self._relay_output, worker, event, live.call)
+        self._relays.post(self._relay_output, worker, event, live.call)
         return True
 
     def _relay_output(self, worker: int, event: Logged, call: _Call | None) -> None:
-        """Dispatcher: show a text, then let the pool thread read on."""
+        """Show a text, then let the pool thread read on."""
         try:
             if call is None:
                 relay(event)
@@ -529,7 +533,7 @@ class Pool:
         if call.sink is not None:
             call.sink(event)
         if isinstance(event, Logged):
-            self._dispatcher.post(call.context.run, relay, event, call.describe)
+            self._relays.post(call.context.run, relay, event, call.describe)
 
     # ------------------------------------------------------------ ends of tasks
 
@@ -578,15 +582,13 @@ class Pool:
             self._shut = self._over = True
         while self._inbox:  # what slipped in while the last worker left is settled as cancelled
             self._empty_inbox()
-        self._close_descriptors()
-        _pools.discard(self)
-        self._dispatcher.close()
-        self._ended.set()
-
-    def _close_descriptors(self) -> None:
         self._selector.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
+        _pools.discard(self)
+        self._relays.close()
+        self._dispatcher.close()
+        self._ended.set()
 
     def _on_wake(self, _: int) -> list[Action]:
         os.read(self._wake_read, 4096)
@@ -667,19 +669,19 @@ def _close_all() -> None:
     """At exit: finish or stop what runs, so that the interpreter neither hangs nor leaves a process behind."""
     global _exiting  # noqa: PLW0603  (a process exits once)
     _exiting = True
-    interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
     pools = [pool for pool in list(_pools) if not pool._foreign()]
     try:
         for pool in pools:
-            stop = interrupted or not pool.finish_at_exit
+            stop = ended_by_ctrl_c() or not pool.finish_at_exit
             pool.close(cancel_queued=stop, stop_running=stop)
         for pool in pools:
             pool._ended.wait()
     finally:  # a Ctrl-C while waiting stops the rest
         for pool in pools:
             pool.close(cancel_queued=True, stop_running=True)
+        deadline = time.monotonic() + EXIT_PATIENCE
         for pool in pools:
-            pool.join(EXIT_PATIENCE)
+            pool._ended.wait(max(0.0, deadline - time.monotonic()))
 
 
 atexit.register(_close_all)
@@ -814,10 +816,14 @@ class ProcessPoolExecutor(Executor):
             self._pool.join()
 
     def __exit__(self, exc_type: type[BaseException] | None, exc_val: object, exc_tb: object) -> None:
-        """Shut down; after a Ctrl-C inside the block, stop what runs instead of finishing it."""
+        """Shut down; after a Ctrl-C inside the block or meanwhile, stop what runs instead of finishing it."""
         if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
             self._pool.close(cancel_queued=True, stop_running=True)
-        self.shutdown(wait=True)
+        try:
+            self.shutdown(wait=True)
+        except KeyboardInterrupt:
+            self._pool.close(cancel_queued=True, stop_running=True)
+            raise
 
     @property
     def _max_workers(self) -> int:

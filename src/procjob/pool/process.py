@@ -15,8 +15,11 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.process import _children  # type: ignore[attr-defined]
+from typing import Any
 
 from loky.backend.context import LokyContext
+from loky.backend.popen_loky_posix import Popen
+from loky.backend.process import LokyProcess
 
 from procjob.pool import wire
 from procjob.pool.constants import Constant
@@ -28,6 +31,26 @@ CONSTANTS_BUDGET = 1 << 29
 #: Characters of a task's standard error that are kept for the report of its death.
 TAIL = 8192
 _READ = 1 << 16
+
+
+class _Process(LokyProcess):  # type: ignore[misc]  # loky has no annotations
+    """A loky process that is started whatever the standard streams of the parent are: closed, broken or full.
+
+    loky flushes them before it starts one, which it need not for one that is no copy of its parent.
+    """
+
+    @staticmethod
+    def _Popen(process: LokyProcess) -> Popen:  # noqa: N802  (the name of what it overrides)
+        popen = Popen.__new__(Popen)
+        popen.returncode, popen._fds = None, []
+        try:
+            popen._launch(process)
+        except UnboundLocalError as exc:  # loky's clean-up trips where there was no descriptor left for its pipes
+            raise exc.__context__ or exc from None
+        return popen
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return object.__new__, (LokyProcess,), self.__dict__  # the worker needs nothing of this module
 
 
 class OutputPipe:
@@ -69,7 +92,7 @@ class WorkerProcess:
         page = Connection(make_page())  # a Connection carries any descriptor to the child
         self._mark = Mark(page.fileno())
         config = WorkerConfig(child_channel, child_out, child_err, page, os.getpid(), log_level)
-        self._process = context.Process(target=main, args=(config,), name="procjob-worker", env=environment)
+        self._process = _Process(target=main, args=(config,), name="procjob-worker", env=environment)
         try:
             self._process.start()
         except BaseException:
@@ -198,7 +221,8 @@ class WorkerProcess:
         """Kill the worker and everything it has started."""
         import psutil
 
-        self._signal(getattr(signal, "SIGSTOP", signal.SIGTERM))  # so that it starts nothing while its tree is read
+        if not self._signal(signal.SIGSTOP):  # so that it starts nothing while its tree is read
+            return  # it is gone, and its pid may be somebody else's
         with contextlib.suppress(psutil.Error):
             for child in psutil.Process(self.pid).children(recursive=True):
                 with contextlib.suppress(psutil.Error):
@@ -224,13 +248,19 @@ class WorkerProcess:
         if self._own_exit_fd:
             os.close(self.exit_fd)
 
-    def _signal(self, signum: int) -> None:
+    def _signal(self, signum: int) -> bool:
+        """Send a signal; False if the process is gone."""
         # Through the descriptor where there is one: a pid may have been given to another process meanwhile.
-        with contextlib.suppress(ProcessLookupError):
+        try:
             if self._own_exit_fd:
                 signal.pidfd_send_signal(self.exit_fd, signum)
-            elif self._process.exitcode is None:
+                return True
+            if self._process.exitcode is None:
                 os.kill(self.pid, signum)
+                return True
+        except ProcessLookupError:
+            pass
+        return False
 
 
 def _exit_descriptor(pid: int, sentinel: int) -> tuple[int, bool]:

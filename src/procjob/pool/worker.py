@@ -20,7 +20,6 @@ import faulthandler
 import fcntl
 import logging
 import os
-import pickle
 import resource
 import select
 import signal
@@ -32,14 +31,15 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
-from procjob.events import Event, Usage
+from procjob.events import Usage
 from procjob.pool import constants, session, wire
 from procjob.pool.mark import Mark
 from procjob.pool.pickling import dumps, loads, pack_exception
-from procjob.pool.session import TaskInterrupt
+from procjob.pool.session import TaskInterrupt, dumps_event
 
 #: The signal that makes a worker look for an Interrupt.
 INTERRUPT_SIGNAL = signal.SIGUSR1
@@ -107,6 +107,7 @@ class Worker:
     def __init__(self, channel: Channel, mark: Mark) -> None:
         self._channel = channel
         self._mark = mark
+        self._pid = os.getpid()
         self._armed: tuple[int, int] | None = None
         self._missed = False
         self._deferred = False
@@ -155,11 +156,11 @@ class Worker:
     # ------------------------------------------------------------ one task
 
     def _run(self, task: int, attempt: int, call: wire.Buffer) -> None:
-        self._session = running = session.Session(partial(self._report, task, attempt))
-        session.bind_process(running)
+        self._session = session.Session(partial(self._report, task, attempt), dumps_event)
+        session.bind_process(self._session)
         began, cpu_began = time.perf_counter(), time.process_time()
-        kind, value = self._outcome(task, attempt, call, running)
-        if self._spoiled:
+        kind, value = self._outcome(task, attempt, call)
+        if self._spoiled or os.getpid() != self._pid:  # a copy that the task made by fork is no second worker
             flush_standard_streams()
             os._exit(0)
         usage = Usage(
@@ -167,15 +168,12 @@ class Worker:
             time.process_time() - cpu_began,
             resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT,
         )
-        with contextlib.suppress(Exception):  # of a task that raised: its own exception is the one to tell
-            running.flush()
+        self._session.flush()
         session.bind_process(None)
         flush_standard_streams()
         self._channel.send(wire.Finished(task, attempt, wire.pack_outcome(kind, printed(), usage, value)))
 
-    def _outcome(
-        self, task: int, attempt: int, call: wire.Buffer, running: session.Session
-    ) -> tuple[wire.OutcomeKind, bytes]:
+    def _outcome(self, task: int, attempt: int, call: wire.Buffer) -> tuple[wire.OutcomeKind, bytes]:
         # The outer `try` catches an interrupt wherever it strikes after arming: in the task, while its exception is
         # being packed, or on the last bytecode before the channel is disarmed.
         try:
@@ -184,7 +182,7 @@ class Worker:
                 self._missed = False
                 self._interrupt_if_asked()
             try:
-                outcome = wire.OutcomeKind.RETURNED, self._call(call, running)
+                outcome = wire.OutcomeKind.RETURNED, self._call(call)
             except TaskInterrupt:
                 raise
             except BaseException as exc:  # noqa: BLE001  (the task's own end, whatever it raised, is its outcome)
@@ -194,14 +192,12 @@ class Worker:
             return wire.OutcomeKind.INTERRUPTED, b""
         return outcome
 
-    def _call(self, call: wire.Buffer, running: session.Session) -> bytes:
+    def _call(self, call: wire.Buffer) -> bytes:
         fn, args, kwargs = loads(call, what="the call")
-        result = fn(*args, **kwargs)
-        running.flush()  # a report that cannot be pickled is the task's error, held back or not
-        return dumps(result, label="result")
+        return dumps(fn(*args, **kwargs), label="result")
 
-    def _report(self, task: int, attempt: int, event: Event) -> None:
-        self._channel.send(wire.Report(task, attempt, pickle.dumps(event, pickle.HIGHEST_PROTOCOL)))
+    def _report(self, task: int, attempt: int, event: bytes) -> None:
+        self._channel.send(wire.Report(task, attempt, event))
         if self._deferred and threading.current_thread() is threading.main_thread():
             self._deferred = False
             self._interrupt_if_asked()
@@ -266,14 +262,14 @@ def main(config: WorkerConfig) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     signal.signal(INTERRUPT_SIGNAL, signal.SIG_IGN)  # until the loop listens
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, INTERRUPT_SIGNAL})
-    _redirect_standard_streams(config)
+    channel_fd, mark_fd = _take(config.channel), _take(config.mark)
+    _redirect_standard_streams(_take(config.stdout), _take(config.stderr))
     faulthandler.enable()
     _capture(config.log_level)
     session.become_worker()
-    mark = Mark(config.mark.fileno())
-    config.mark.close()
-    os.set_inheritable(config.channel.fileno(), False)
-    channel = Channel(config.channel.fileno())
+    mark = Mark(mark_fd)
+    os.close(mark_fd)
+    channel = Channel(channel_fd)
     threading.Thread(target=_watch_parent, args=(channel.fd,), name="procjob-watch", daemon=True).start()
     sys.exit(Worker(channel, mark).serve())
 
@@ -308,14 +304,20 @@ def _watch_parent(channel_fd: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _redirect_standard_streams(config: WorkerConfig) -> None:
+def _take(file: Connection | IO[bytes]) -> int:
+    """Return its descriptor, moved beyond those of the standard streams: in a script without these, it can be one."""
+    fd = fcntl.fcntl(file.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
+    file.close()
+    return fd
+
+
+def _redirect_standard_streams(stdout: int, stderr: int) -> None:
     """Make the pipes to the parent descriptors 1 and 2, for C code too, and leave the script's stdin alone."""
-    null = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((null, 0), (config.stdout.fileno(), 1), (config.stderr.fileno(), 2)):
+    with Path(os.devnull).open("rb") as file:
+        null = _take(file)
+    for source, target in ((null, 0), (stdout, 1), (stderr, 2)):
         os.dup2(source, target)
-    os.close(null)
-    config.stdout.close()
-    config.stderr.close()
+        os.close(source)
     for name, fd in (("stdout", 1), ("stderr", 2)):
         stream: Any = open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
