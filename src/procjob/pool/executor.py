@@ -211,30 +211,34 @@ class Pool:
         spec = TaskSpec(next(self._ids), limits)
         future: TaskFuture[Any] = TaskFuture(self, spec.id)
         call = _Call(spec, pickled, tuple(constants), future, sink, describe)
-        self.check_open()
+        self._check_owner()  # first: in a copy made by fork, the gate may be shut for ever
         with self._gate:
-            self.check_open()
+            self._check_state()
             if self._owner_pid is None:
                 self._start_threads()
             if sink is not None:
                 sink(Accepted(time.monotonic(), future))
             self._calls[spec.id] = call
-            self._inbox.append((self._scheduler.submit, (spec,)))
-            if self._asleep:
-                _wake(self._wake_write)
+            self._put(self._scheduler.submit, (spec,))
         return future
 
     def check_open(self) -> None:
         """Raise what `submit` would raise for the state of the pool."""
-        if _exiting:
-            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
-        if self._shut:
-            raise RuntimeError("cannot schedule new futures after shutdown")
+        self._check_owner()
+        self._check_state()
+
+    def _check_owner(self) -> None:
         if self._foreign():
             raise RuntimeError(
                 f"this pool belongs to process {self._owner_pid} and was copied by fork into {os.getpid()}; "
                 "make a new one here"
             )
+
+    def _check_state(self) -> None:
+        if _exiting:
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+        if self._shut:
+            raise RuntimeError("cannot schedule new futures after shutdown")
         if self._scheduler.broken is not None:
             raise _refusal(self._scheduler.broken)
 
@@ -296,9 +300,20 @@ class Pool:
         """Have the pool thread carry out the actions of ``command(*args)``."""
         with self._gate:
             if not self._over:
-                self._inbox.append((command, args))
-                if self._asleep:
-                    _wake(self._wake_write)
+                self._put(command, args)
+
+    def _put(self, command: Callable[..., list[Action]], args: tuple[Any, ...]) -> None:
+        """Append to the inbox and wake the pool thread, once for all that comes before it looks.
+
+        A Ctrl-C cannot strike between the two lines that mark it awake and wake it: Python handles signals at calls.
+        """
+        self._inbox.append((command, args))
+        if self._asleep:
+            try:
+                self._asleep = False
+                os.write(self._wake_write, b"\0")
+            except BlockingIOError:
+                pass  # the pipe is full: it is awake as soon as it looks
 
     # ------------------------------------------------------------ the pool thread
 
@@ -593,11 +608,6 @@ class Pool:
     def _on_wake(self, _: int) -> list[Action]:
         os.read(self._wake_read, 4096)
         return []
-
-
-def _wake(fd: int) -> None:
-    with contextlib.suppress(BlockingIOError):  # full: it is awake as soon as it looks
-        os.write(fd, b"\0")
 
 
 # ---------------------------------------------------------------- what a verdict says
