@@ -197,7 +197,7 @@ class _Unary(Expression):
         return self.argument.parameters
 
     def evaluate(self, values: Mapping[str, Reals]) -> Reals:
-        return _UNARY[self.function](np.ascontiguousarray(self.argument.evaluate(values)))
+        return _UNARY[self.function](np.asarray(self.argument.evaluate(values), order="C"))
 
     def linear(self) -> tuple[float, dict[str, float]] | None:
         inner = self.argument.linear()

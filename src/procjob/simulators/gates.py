@@ -48,7 +48,7 @@ class Gate:
 
 def phase_factor(angles: Reals) -> Complexes:
     """exp(i * angle), elementwise."""
-    angles = np.ascontiguousarray(angles)
+    angles = np.asarray(angles, order="C")
     out = np.empty(angles.shape, dtype=np.complex128)
     out.real = np.cos(angles)
     out.imag = np.sin(angles)
@@ -64,7 +64,7 @@ def _matrix(rows: Sequence[Sequence[ArrayLike]], shape: tuple[int, ...]) -> Comp
 
 
 def _half(theta: Reals) -> tuple[Reals, Reals]:
-    half = np.ascontiguousarray(theta) * 0.5
+    half = np.asarray(theta, order="C") * 0.5
     return np.cos(half), np.sin(half)
 
 
