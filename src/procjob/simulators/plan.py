@@ -19,6 +19,7 @@ from procjob.simulators.expressions import Reals
 from procjob.simulators.fusion import best_groups
 from procjob.simulators.lowering import lower
 from procjob.simulators.matrices import MatrixProgram
+from procjob.simulators.noise import AmplitudeDamping, NoiseModel, PauliChannel
 from procjob.simulators.operations import Condition, Operation
 from procjob.simulators.passes import Buffers, Pass
 
@@ -64,7 +65,15 @@ class Reset:
     condition: Condition | None = None
 
 
-Step: TypeAlias = Unitary | Measure | Reset
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """A noise channel."""
+
+    channel: PauliChannel | AmplitudeDamping
+    condition: Condition | None = None
+
+
+Step: TypeAlias = Unitary | Measure | Reset | Noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,7 @@ class Plan:
         parameters: names, in the order of the columns of a parameter array.
         steps: what happens, in order.
         measured: pairs (qubit, clbit) that are measured at the end.
+        readout_error: probabilities to read 1 for 0 and 0 for 1; None: readout is perfect.
     """
 
     num_qubits: int
@@ -86,6 +96,7 @@ class Plan:
     parameters: tuple[str, ...]
     steps: tuple[Step, ...]
     measured: tuple[tuple[int, int], ...]
+    readout_error: tuple[float, float] | None = None
 
     @property
     def num_passes(self) -> int:
@@ -99,8 +110,10 @@ class Plan:
 
     @property
     def draws(self) -> int:
-        """Random numbers that one shot takes: one for each measurement or reset in the middle, one at the end."""
-        return 1 + sum(not isinstance(step, Unitary) for step in self.steps)
+        """Random numbers that a shot takes: one at the end, one for each step that makes shots differ, and for each bit read with noise."""
+        read = len(self.measured) + sum(isinstance(step, Measure) for step in self.steps)
+        steps = sum(not isinstance(step, Unitary) or step.condition is not None for step in self.steps)
+        return 1 + steps + (read if self.readout_error is not None else 0)
 
     def __repr__(self) -> str:
         kinds = [type(p).__name__ for step in self.steps if isinstance(step, Unitary) for p in step.passes]
@@ -119,28 +132,42 @@ def batch_size(num_qubits: int) -> int:
     return max(1, min(256, CACHE >> num_qubits + 4))
 
 
-def compile(circuit: Circuit) -> Plan:  # noqa: A001  the name of the step, everywhere
-    """Compile a circuit. Pure: the same circuit gives the same plan.
+def compile(circuit: Circuit, noise: NoiseModel | None = None) -> Plan:  # noqa: A001  the name of the step, everywhere
+    """Compile a circuit. Pure: the same circuit and noise give the same plan.
 
     Example:
         >>> compile(Circuit(3).h(0).cx(0, 1).cx(1, 2))
         <Plan 3 qubits, 1 passes over the state: 1 Block>
     """
-    operations = [operation for operation in circuit.operations if operation.name != "barrier"]
-    body, measured = _split_measurements(operations)
+    model = NoiseModel() if noise is None else noise
+    body, measured = _split_measurements([o for o in circuit.operations if o.name != "barrier"])
     steps: list[Step] = []
     gates: list[Operation] = []
-    for operation in [*body, None]:
-        if operation is not None and operation.is_gate and (not gates or gates[0].condition == operation.condition):
-            gates.append(operation)
-            continue
+
+    def flush() -> None:
         if gates:
             steps.append(_unitary(gates, circuit.num_qubits, circuit.parameters))
-        gates = [operation] if operation is not None and operation.is_gate else []
-        if operation is not None and not operation.is_gate:
+            gates.clear()
+
+    for operation in body:
+        if not operation.is_gate or (gates and gates[0].condition != operation.condition):
+            flush()
+        if not operation.is_gate:
             steps.append(_step(operation))
+            continue
+        gates.append(operation)
+        if channels := [Noise(channel, operation.condition) for channel in model.after(operation)]:
+            flush()
+            steps += channels
+    flush()
     return Plan(
-        circuit.num_qubits, circuit.num_clbits, circuit.registers, circuit.parameters, tuple(steps), tuple(measured)
+        circuit.num_qubits,
+        circuit.num_clbits,
+        circuit.registers,
+        circuit.parameters,
+        tuple(steps),
+        tuple(measured),
+        model.readout_error if circuit.num_clbits else None,
     )
 
 
