@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from procjob.simulators.circuit import Circuit
 from procjob.simulators.expressions import Parameter, Reals
 from procjob.simulators.gates import Complexes
+from procjob.simulators.plan import Plan
 
 #: Values of a circuit's parameters.
 Parameters: TypeAlias = ArrayLike | Mapping[str | Parameter, ArrayLike]
@@ -62,18 +63,18 @@ def checked_dtype(precision: str) -> np.dtype[np.complexfloating]:
     return np.dtype(np.complex128) if precision == "double" else np.dtype(np.complex64)
 
 
-def paired(circuits: Any, parameters: Any) -> tuple[list[Circuit], list[Any]]:
-    """Circuits and the parameters of each.
+def paired(circuits: Any, parameters: Any) -> tuple[list[Circuit | Plan], list[Any]]:
+    """Circuits or plans, and the parameters of each.
 
     Raises:
-        TypeError: one is not a `Circuit`.
+        TypeError: one is neither a `Circuit` nor a `Plan`.
         ValueError: there are not as many sets of parameters as circuits.
     """
-    several = not isinstance(circuits, Circuit)
+    several = not isinstance(circuits, (Circuit, Plan))
     given = list(circuits) if several else [circuits]
     for circuit in given:
-        if not isinstance(circuit, Circuit):
-            raise TypeError(f"circuits must be Circuit objects, not {circuit!r}")
+        if not isinstance(circuit, (Circuit, Plan)):
+            raise TypeError(f"circuits must be Circuit or Plan objects, not {circuit!r}")
     if several and parameters is not None and (isinstance(parameters, Mapping) or len(parameters) != len(given)):
         raise ValueError(f"{len(given)} circuits need a sequence of {len(given)} sets of parameters, one for each")
     return given, list(parameters) if several and parameters is not None else [parameters] * len(given)

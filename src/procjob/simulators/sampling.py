@@ -58,7 +58,9 @@ class Stream:
     def _raw(self, counter: int, blocks: int) -> NDArray[np.int64]:
         key = np.array(self.key, dtype=np.uint64)
         source = np.random.Philox(key=key, counter=counter)
-        return (source.random_raw(4 * blocks) >> np.uint64(64 - BITS)).astype(np.int64)
+        raw: NDArray[np.uint64] = source.random_raw(4 * blocks)
+        raw >>= np.uint64(64 - BITS)
+        return raw.view(np.int64)
 
 
 def stream(seed: int, circuit: int, shots: int, draws: int) -> Stream:
@@ -94,7 +96,9 @@ def histogram(probabilities: Reals, numbers: NDArray[np.int64]) -> NDArray[np.in
     """How often each basis state is drawn, shape (points, states): the counts of what `sample` returns, faster."""
     points, shots = numbers.shape
     offsets = np.arange(points, dtype=np.int64)[:, None] << BITS
-    drawn = (np.sort(numbers, axis=1) + offsets).ravel()
+    drawn = np.sort(numbers, axis=1)
+    drawn += offsets
+    drawn = drawn.reshape(-1)
     below = np.searchsorted(drawn, (thresholds(probabilities) + offsets).ravel(), side="left")
     below = below.reshape(probabilities.shape) - (np.arange(points) * shots)[:, None]
     return np.asarray(np.diff(below, axis=1, prepend=0))

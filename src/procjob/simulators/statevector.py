@@ -61,7 +61,7 @@ class StatevectorSimulator:
 
     def run(
         self,
-        circuits: Circuit | Sequence[Circuit],
+        circuits: Circuit | Plan | Sequence[Circuit | Plan],
         *,
         shots: int | None = 1024,
         seed: int | None = None,
@@ -76,7 +76,7 @@ class StatevectorSimulator:
         """Simulate.
 
         Args:
-            circuits: one or several.
+            circuits: one or several; a `Plan`, which `compile` made of a circuit and its noise, saves compiling.
             shots: of each point; None for exact values and no counts.
             seed: of measurements and noise; None draws one, which the result names.
             memory: keep the outcome of each shot.
@@ -109,10 +109,20 @@ class StatevectorSimulator:
             self._batch,
         )
         results = [
-            _run_circuit(compile(circuit, self._noise), value, initial_state, first[0] + number, options)
+            _run_circuit(
+                circuit if isinstance(circuit, Plan) else compile(circuit, self._noise),
+                value,
+                initial_state,
+                first[0] + number,
+                options,
+            )
             for number, (circuit, value) in enumerate(zip(given, values, strict=True))
         ]
         return Result(tuple(results), options.shots, options.seed)
+
+
+#: Random numbers that are sampled with in one call.
+_NUMBERS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +203,7 @@ class _Collected:
     def _sample(self, weights: Reals, first: int) -> None:
         """Sample the final measurement of a batch of points."""
         assert self._stream is not None
-        stride = max(1, min(sampling.MAX_POINTS, (1 << 20) // self._stream.shots))
+        stride = max(1, min(sampling.MAX_POINTS, _NUMBERS // self._stream.shots))
         for at in range(0, len(weights), stride):
             part = weights[at : at + stride]
             numbers = self._stream.points(self._options.first_point + first + at, len(part))
@@ -202,8 +212,15 @@ class _Collected:
             else:
                 drawn = sampling.histogram(part, numbers[:, :, 0])
                 points, states = np.nonzero(drawn)
-                outcomes = place_bits(states.astype(np.int64), self._plan.measured)
-                self._tallies.append(sampling.tally(points, outcomes, drawn[points, states], len(part)))
+                self._tallies.append(self._tally(points, states, drawn[points, states], len(part)))
+
+    def _tally(
+        self, points: NDArray[np.int64], states: NDArray[np.int64], counts: NDArray[np.int64], count: int
+    ) -> sampling.Tally:
+        """Counts of basis states, sorted, as counts of classical bits."""
+        if self._plan.measured == tuple((qubit, qubit) for qubit in range(self._plan.num_qubits)):
+            return sampling.Tally(states, counts, np.searchsorted(points, np.arange(count + 1)))
+        return sampling.tally(points, place_bits(states, self._plan.measured), counts, count)
 
     def _read(self, states: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         outcomes = place_bits(states, self._plan.measured)

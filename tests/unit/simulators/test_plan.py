@@ -1,8 +1,5 @@
 """The compile step: the same state as gate by gate, in few passes."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -11,7 +8,6 @@ from procjob.simulators.circuit import Circuit
 from procjob.simulators.expressions import Parameter
 from procjob.simulators.passes import Buffers
 
-sys.path.insert(0, str(Path(__file__).parent))  # circuits.py
 circuits = pytest.importorskip("circuits", reason="needs the extra qiskit", exc_type=ImportError)
 Statevector = pytest.importorskip("qiskit.quantum_info").Statevector
 

@@ -5,8 +5,9 @@ import pickle
 
 import numpy as np
 import pytest
+from statistics_of_counts import assert_drawn_from
 
-from procjob.simulators import Circuit, NoiseModel, Parameter, StatevectorSimulator
+from procjob.simulators import Circuit, NoiseModel, Parameter, StatevectorSimulator, plan
 
 BATCHES = [1, 2, 3, 4, 5, 7, 8, 13, 16, 31, 64, 100]
 
@@ -110,23 +111,6 @@ def test_counts_are_those_of_the_memory_with_and_without_it():
     assert (plain.counts_array().sum(axis=1) == 500).all()
 
 
-def chi_square(observed, expected):
-    """Chi-square and its degrees of freedom, cells that expect less than 5 put together."""
-    big = expected >= 5
-    observed = np.append(observed[big], observed[~big].sum())
-    expected = np.append(expected[big], expected[~big].sum())
-    used = expected > 0
-    assert not observed[~used].any()
-    return (((observed - expected)[used] ** 2) / expected[used]).sum(), used.sum() - 1
-
-
-def assert_drawn_from(counts, probabilities):
-    """Fails by chance with probability below 1e-6 (Wilson-Hilferty at 4.9 standard deviations)."""
-    value, freedom = chi_square(counts, probabilities * counts.sum())
-    limit = freedom * (1 - 2 / (9 * freedom) + 4.9 * np.sqrt(2 / (9 * freedom))) ** 3
-    assert value < limit
-
-
 @pytest.mark.parametrize("shots", [100, 100_000])
 def test_counts_follow_the_probabilities(shots):
     circuit = ansatz(4)
@@ -195,6 +179,15 @@ def test_initial_states_single_precision_and_pickling():
     np.testing.assert_allclose(result.get_statevector(), [0, 0.6, 0.8j, 0], atol=1e-7)
     assert np.array_equal(pickle.loads(pickle.dumps(result)).get_statevector(), result.get_statevector())
     assert run(Circuit(2).measure_all(), shots=5, initial_state=2).get_counts() == {"10": 5}
+
+
+def test_a_plan_runs_like_its_circuit():
+    circuit = ansatz(3)
+    values = points(circuit, 2)
+    run = StatevectorSimulator().run
+    compiled = pickle.loads(pickle.dumps(plan.compile(circuit)))
+    states = run(compiled, shots=None, parameters=values).get_statevector()
+    assert np.array_equal(states, run(circuit, shots=None, parameters=values).get_statevector())
 
 
 A = Parameter("a")
