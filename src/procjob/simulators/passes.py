@@ -115,3 +115,35 @@ class Phase:
 
 
 Pass: TypeAlias = Block | Gather | Phase
+
+
+def leading_blocks(passes: Sequence[Pass]) -> tuple[Block, ...]:
+    """The blocks with which the passes begin, as far as they act on different bits."""
+    found: list[Block] = []
+    used = 0
+    for step in passes:
+        bits = ((1 << step.width) - 1) << step.low if isinstance(step, Block) else 0
+        if not isinstance(step, Block) or used & bits:
+            break
+        used |= bits
+        found.append(step)
+    return tuple(found)
+
+
+def fill_product_state(out: Complexes, blocks: Sequence[Block], matrices: Sequence[Complexes]) -> None:
+    """Write what blocks on different bits make of |0...0>: the product of the first columns of their matrices."""
+    state = np.ones((1, 1), dtype=out.dtype)
+    for block in sorted(blocks, key=lambda block: block.low):
+        if state.shape[1] < 1 << block.low:
+            state = _with_zeros(state, block.low)
+        column = np.ascontiguousarray(matrices[block.matrix][:, :, 0])
+        state = (column[:, :, None] * state[:, None, :]).reshape(max(len(column), len(state)), -1)
+    out[:, : state.shape[1]] = state
+    out[:, state.shape[1] :] = 0
+
+
+def _with_zeros(state: Complexes, bits: int) -> Complexes:
+    """The state with more bits above its own, all 0."""
+    wide = np.zeros((len(state), 1 << bits), dtype=state.dtype)
+    wide[:, : state.shape[1]] = state
+    return wide

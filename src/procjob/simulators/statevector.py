@@ -154,7 +154,7 @@ def _run_circuit(
             "run it with shots and without keep_states"
         )
     start = initial_states(initial_state, plan.num_qubits, points, options.dtype)
-    collected = _Collected(plan, options, number)
+    collected = _Collected(plan, options, number, from_zero=initial_state is None)
     work = collected.unitary if plan.is_unitary else collected.trajectories
     for first in range(0, values.shape[1], batch):
         part = slice(first, min(first + batch, values.shape[1]))
@@ -165,8 +165,9 @@ def _run_circuit(
 class _Collected:
     """Gathers the results of batches of points."""
 
-    def __init__(self, plan: Plan, options: _Options, number: int) -> None:
+    def __init__(self, plan: Plan, options: _Options, number: int, *, from_zero: bool) -> None:
         self._plan = plan
+        self._from_zero = from_zero and bool(plan.steps)
         self._options = options
         sums = [pauli_sum(observable, plan.num_qubits) for observable in options.observables]
         self._expectation = Expectation(sums)
@@ -187,10 +188,11 @@ class _Collected:
             shape = (count, start.shape[1])
             self._buffers = Buffers(np.empty(shape, dtype=start.dtype), np.empty(shape, dtype=start.dtype))
         buffers = self._buffers
-        buffers.state[:] = start
-        for step in self._plan.steps:
+        if not self._from_zero:
+            buffers.state[:] = start
+        for number, step in enumerate(self._plan.steps):
             assert isinstance(step, Unitary)
-            step.apply(buffers, values)
+            step.apply(buffers, values, from_zero=self._from_zero and number == 0)
         if self._options.keep_states:
             self._states.append(buffers.state.copy())
         if self._options.observables:
