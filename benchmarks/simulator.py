@@ -7,7 +7,7 @@ several rounds, in which all take turns. Absolute times change with the machine;
 
 ansatz: <Z0 Z1> of 4 layers of ry, rz and a ladder of cx, all angles different at every point.
 qaoa: the same value after MaxCut of a 3-regular graph, p = 4.
-volume: the state after random unitaries on random pairs, as many layers as qubits; without compiling.
+volume: the state after random unitaries on random pairs, as many layers as qubits; without compiling. qulacs is slower with its optimizer.
 shots: the ansatz with 1024 shots a point, counted.
 """
 
@@ -112,8 +112,6 @@ def run_qulacs(family, num_qubits, gates, points):
     state = qulacs.QuantumState(num_qubits)
     observable = qulacs.Observable(num_qubits)
     observable.add_operator(1.0, "Z 0 Z 1")
-    if family == "volume":
-        qulacs.circuit.QuantumCircuitOptimizer().optimize(circuit, 4) if num_qubits > 10 else None
 
     def evolve(point):
         for index, (number, factor) in enumerate(used):
@@ -172,7 +170,7 @@ def run_aer(family, num_qubits, gates, points):
 
 def points_for(family, num_qubits, gates):
     wanted = {"shots": {6: 1000, 10: 200, 14: 32}}.get(family, {}).get(num_qubits)
-    count = 1 if family == "volume" else wanted or max(1, min(512, (1 << 18) >> num_qubits))
+    count = 1 if family == "volume" else wanted or max(4, min(512, (1 << 18) >> num_qubits))
     return np.random.default_rng(1).normal(size=(count, 1 + max((n for _, _, n, f in gates if f), default=-1)))
 
 

@@ -69,7 +69,7 @@ def best_groups(operations: Sequence[Operation], num_qubits: int, batch: int) ->
         batch: number of points that share one call.
     """
     elements = list(fuse_runs(operations))
-    widths = sorted({min(width, num_qubits) for width in (2, 3, 4, 5)})
+    widths = sorted({min(width, num_qubits) for width in (2, 3, 4, 5, 6)})
     phases = any(e.monomial and e.parametric and len(e.qubits) == 1 for e in elements)
     entangled = any(e.monomial and len(e.qubits) > 1 for e in elements)
     policies = [

@@ -19,6 +19,10 @@ from procjob.simulators.plan import Plan
 Parameters: TypeAlias = ArrayLike | Mapping[str | Parameter, ArrayLike]
 
 
+#: Bytes from which it is asked how many are available; asking takes longer than a small circuit.
+_WORTH_ASKING = 1 << 27
+
+
 def checked_shots(shots: int | None) -> int | None:
     """A positive integer, or None.
 
@@ -179,7 +183,7 @@ def check_memory(needed: int, what: str) -> None:
     Raises:
         MemoryError: fewer bytes are available than needed; both are said.
     """
-    available = _available()
+    available = _available() if needed > _WORTH_ASKING else None
     if available is not None and needed > available:
         raise MemoryError(
             f"{what} needs {needed:,} bytes, but {available:,} are available; "

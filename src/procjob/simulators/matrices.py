@@ -169,7 +169,7 @@ class MatrixProgram:
 
     def evaluate(self, angles: Reals, dtype: np.dtype[np.complexfloating]) -> list[Complexes]:
         """Block matrices of shape (points or 1, 2**k, 2**k)."""
-        runs = self._evaluate_runs(angles)
+        runs = self._evaluate_runs(angles)  # none in a block of constants
         out: list[Complexes] = [np.empty(0, dtype=np.complex128)] * len(self._blocks)
         krons: dict[int, list[tuple[int, Kron]]] = {}
         for index, (width, factors) in enumerate(self._blocks):
@@ -193,6 +193,8 @@ class MatrixProgram:
         return out
 
     def _product(self, width: int, factors: Sequence[Factor], runs: Complexes, angles: Reals) -> Complexes:
+        if len(factors) == 1 and isinstance(factors[0], Fixed):
+            return factors[0].matrix
         result: Complexes = np.eye(1 << width, dtype=np.complex128)[None]
         for position, factor in enumerate(factors):
             if isinstance(factor, Embedded):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from procjob.simulators.expressions import Reals, checked_number
 from procjob.simulators.gates import Complexes
@@ -35,11 +36,11 @@ class PauliSum:
         states = np.arange(1 << self.num_qubits, dtype=np.int64)
         out: list[tuple[int, Complexes | Reals]] = []
         for flips, terms in self.terms:
-            factors = np.zeros(len(states), dtype=np.complex128)
+            factors: Complexes | Reals = np.zeros(len(states), dtype=np.complex128 if flips else np.float64)
             for signs, ys, coefficient in terms:
-                odd = np.bitwise_count(states & signs) & 1 if hasattr(np, "bitwise_count") else _parity(states & signs)
-                factors += (coefficient * 1j**ys) * (1.0 - 2.0 * odd)
-            out.append((flips, factors if flips else factors.real.copy()))
+                factor = coefficient * 1j**ys if flips else coefficient
+                factors += np.where(_parity(states & signs), -factor, factor)
+            out.append((flips, factors))
         return out
 
 
@@ -85,7 +86,10 @@ def _masks(text: str, num_qubits: int) -> tuple[int, int, int]:
     return flips, signs, sum(letter == "Y" for letter, _ in pairs)
 
 
-def _parity(values: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+def _parity(values: NDArray[np.int64]) -> NDArray[np.integer]:
+    """Whether the number of ones is odd."""
+    if hasattr(np, "bitwise_count"):  # NumPy 2
+        return np.bitwise_count(values) & 1
     for shift in (32, 16, 8, 4, 2, 1):
         values = values ^ (values >> shift)
     return values & 1

@@ -185,7 +185,8 @@ def _step(operation: Operation) -> Measure | Reset:
 
 def _unitary(gates: Sequence[Operation], num_qubits: int, parameters: Sequence[str]) -> Unitary:
     program = MatrixProgram(parameters)
-    groups = best_groups(gates, num_qubits, batch_size(num_qubits))
+    # Without parameters there is one point, and nothing to share a call with.
+    groups = best_groups(gates, num_qubits, batch_size(num_qubits) if parameters else 1)
     passes = lower(groups, num_qubits, program)
     program.seal()
     return Unitary(passes, program, gates[0].condition)
