@@ -1,0 +1,104 @@
+"""Groups to passes: where each qubit lies in the state at each moment, and what is gathered when. Pure.
+
+Moves of monomial groups wait until a block comes; then all of them, together with the change of layout that puts the
+block's qubits side by side, are one phase multiplication and one gather.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from procjob.simulators.fusion import GATHER, MATMUL, Group
+from procjob.simulators.matrices import MatrixProgram
+from procjob.simulators.monomials import Diagonal, Move, Relayout, as_move, follow
+from procjob.simulators.passes import Block, Gather, Pass, Phase
+
+#: What a matmul costs more, in nanoseconds an amplitude, where the block lies this many bits above the lowest.
+_SHORT_ROWS = {1: 5.0, 2: 2.0, 3: 0.8}
+
+
+def lower(groups: Sequence[Group], num_qubits: int, program: MatrixProgram) -> tuple[Pass, ...]:
+    """The passes of groups; the layout is back in order at the end."""
+    lowering = _Lowering(num_qubits, program)
+    for number, group in enumerate(groups):
+        if group.monomial:
+            lowering.move(group)
+        else:
+            lowering.block(group, groups[number + 1 :])
+    return lowering.finish()
+
+
+class _Lowering:
+    def __init__(self, num_qubits: int, program: MatrixProgram) -> None:
+        self._num_qubits = num_qubits
+        self._program = program
+        self._place = list(range(num_qubits))  # the bit of each qubit
+        self._moves: list[Move | Relayout] = []
+        self._passes: list[Pass] = []
+        self._known: dict[tuple[Move | Relayout, ...], list[Pass]] = {}
+
+    def move(self, group: Group) -> None:
+        for element in group.elements:
+            for operation in element.operations:
+                self._moves.append(as_move(operation, tuple(self._place[qubit] for qubit in operation.qubits)))
+
+    def block(self, group: Group, later: Sequence[Group]) -> None:
+        if not self._lies_well(group):
+            self._relayout(_front(group, later))
+        self._flush()
+        qubits = sorted(group.qubits, key=lambda qubit: self._place[qubit])
+        matrix = self._program.add(group.elements, qubits)
+        self._passes.append(Block(self._place[qubits[0]], len(qubits), matrix))
+
+    def finish(self) -> tuple[Pass, ...]:
+        self._relayout(range(self._num_qubits))
+        self._flush()
+        return tuple(self._passes)
+
+    def _lies_well(self, group: Group) -> bool:
+        places = sorted(self._place[qubit] for qubit in group.qubits)
+        if places[-1] - places[0] >= len(places):
+            return False
+        saved = _SHORT_ROWS.get(places[0], 0.0) * min(1.0, MATMUL.get(len(places), 9.0) / 2)
+        return saved <= (0.0 if self._gathers() else GATHER * 1.5)
+
+    def _gathers(self) -> bool:
+        return any(isinstance(move, Relayout) or move.shifts is not None for move in self._moves)
+
+    def _relayout(self, front: Sequence[int]) -> None:
+        """Put qubits at the lowest bits, in this order; the others follow in the order they have."""
+        rest = sorted(set(range(self._num_qubits)) - set(front), key=lambda qubit: self._place[qubit])
+        new = {qubit: place for place, qubit in enumerate([*front, *rest])}
+        places = [0] * self._num_qubits
+        for qubit, place in enumerate(self._place):
+            places[place] = new[qubit]
+        if places != list(range(self._num_qubits)):
+            self._moves.append(Relayout(tuple(places)))
+        self._place = [new[qubit] for qubit in range(self._num_qubits)]
+
+    def _flush(self) -> None:
+        if self._moves:
+            key = tuple(self._moves)
+            if key not in self._known:
+                self._known[key] = self._followed(key)
+            self._passes += self._known[key]
+            self._moves = []
+
+    def _followed(self, moves: tuple[Move | Relayout, ...]) -> list[Pass]:
+        index, diagonal = follow(moves, self._num_qubits)
+        passes: list[Pass] = [] if diagonal is None else [self._phase(diagonal)]
+        return passes if index is None else [*passes, Gather(index)]
+
+    def _phase(self, diagonal: Diagonal) -> Phase:
+        slots = tuple(self._program.angles.slot(expression) for expression in diagonal.expressions)
+        return Phase(diagonal.constant, slots, diagonal.table, diagonal.levels)
+
+
+def _front(group: Group, later: Sequence[Group]) -> list[int]:
+    """The qubits of a block and of those that follow on other qubits, the largest first."""
+    blocks: list[set[int]] = [group.qubits]
+    for following in later:
+        if following.monomial or any(following.qubits & block for block in blocks):
+            break
+        blocks.append(following.qubits)
+    return [qubit for block in sorted(blocks, key=len, reverse=True) for qubit in sorted(block)]

@@ -1,0 +1,149 @@
+"""The passes over the state that a plan is made of, and how each is applied to a batch.
+
+A batch of states has shape (points, 2**n). BLAS gets arrays whose shape depends on the block only, never on the batch, and small
+enough that it never splits them among threads: the same point has the same bits in every batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from procjob.simulators.expressions import Reals
+from procjob.simulators.gates import Complexes, phase_factor
+
+#: OpenBLAS works in one thread up to this many multiplications.
+ONE_THREAD = 1 << 18
+
+
+@dataclass(slots=True)
+class Buffers:
+    """Two arrays of states that passes write in turn.
+
+    Attributes:
+        state: shape (rows, 2**n).
+        spare: like state; its content means nothing.
+    """
+
+    state: Complexes
+    spare: Complexes
+
+    def swap(self) -> None:
+        """The spare becomes the state."""
+        self.state, self.spare = self.spare, self.state
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A dense matrix on `width` neighbouring bits from `low` up; `matrix` is its number in the program."""
+
+    low: int
+    width: int
+    matrix: int
+
+    def apply(self, buffers: Buffers, matrices: Sequence[Complexes], angles: Reals) -> None:
+        """Multiply every state of the batch with its matrix."""
+        rows, size = buffers.state.shape
+        matrix = matrices[self.matrix]
+        inner = 1 << self.width
+        limit = max(1, ONE_THREAD >> 2 * self.width)
+        if self.low == 0:
+            shape: tuple[int, ...] = (rows, -1, min(limit, size // inner), inner)
+            state, out = buffers.state.reshape(shape), buffers.spare.reshape(shape)
+            np.matmul(state, matrix.transpose(0, 2, 1)[:, None], out=out)
+        else:
+            columns = min(limit, 1 << self.low)
+            shape = (rows, -1, inner, (1 << self.low) // columns, columns)
+            state = buffers.state.reshape(shape).swapaxes(2, 3)
+            out = buffers.spare.reshape(shape).swapaxes(2, 3)
+            np.matmul(matrix[:, None, None], state, out=out)
+        buffers.swap()
+
+    def __str__(self) -> str:
+        return f"block of {self.width} qubits at bit {self.low}"
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """Permute the basis states: new[x] = old[index[x]]."""
+
+    index: NDArray[np.intp] = field(compare=False)
+
+    def apply(self, buffers: Buffers, matrices: Sequence[Complexes], angles: Reals) -> None:
+        """Permute every state of the batch."""
+        np.take(buffers.state, self.index, axis=1, out=buffers.spare, mode="clip")  # "raise" would copy
+        buffers.swap()
+
+    def __str__(self) -> str:
+        return "gather"
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Multiply with phases: a constant, and exp(i * angles @ table), of which state x takes column levels[x]."""
+
+    constant: Complexes | None = field(compare=False)
+    slots: tuple[int, ...]
+    table: Reals = field(compare=False)
+    levels: NDArray[np.intp] | None = field(compare=False)
+
+    def apply(self, buffers: Buffers, matrices: Sequence[Complexes], angles: Reals) -> None:
+        """Multiply every state of the batch with its phases."""
+        if self.constant is not None:
+            buffers.state *= self.constant
+        if not self.slots:
+            return
+        exponents = angles[self.slots[0]][:, None] * self.table[0]
+        for slot, row in zip(self.slots[1:], self.table[1:], strict=True):
+            exponents += angles[slot][:, None] * row  # in this order for every batch
+        factors = phase_factor(exponents).astype(buffers.state.dtype, copy=False)
+        if self.levels is None:
+            buffers.state *= factors
+        elif len(factors) == len(buffers.state):
+            np.take(factors, self.levels, axis=1, out=buffers.spare, mode="clip")
+            buffers.state *= buffers.spare
+        else:
+            buffers.state *= factors[:, self.levels]
+
+    def __str__(self) -> str:
+        levels = f" with {self.table.shape[1]} levels" if self.levels is not None else ""
+        return f"phase of {len(self.slots)} parameters{levels}" if self.slots else "constant phase"
+
+
+Pass: TypeAlias = Block | Gather | Phase
+
+
+def leading_blocks(passes: Sequence[Pass]) -> tuple[Block, ...]:
+    """The blocks with which the passes begin, as far as they act on different bits."""
+    found: list[Block] = []
+    used = 0
+    for step in passes:
+        bits = ((1 << step.width) - 1) << step.low if isinstance(step, Block) else 0
+        if not isinstance(step, Block) or used & bits:
+            break
+        used |= bits
+        found.append(step)
+    return tuple(found)
+
+
+def fill_product_state(out: Complexes, blocks: Sequence[Block], matrices: Sequence[Complexes]) -> None:
+    """Write what blocks on different bits make of |0...0>: the product of the first columns of their matrices."""
+    state = np.ones((1, 1), dtype=out.dtype)
+    for block in sorted(blocks, key=lambda block: block.low):
+        if state.shape[1] < 1 << block.low:
+            state = _with_zeros(state, block.low)
+        column = np.ascontiguousarray(matrices[block.matrix][:, :, 0])
+        state = (column[:, :, None] * state[:, None, :]).reshape(max(len(column), len(state)), -1)
+    out[:, : state.shape[1]] = state
+    out[:, state.shape[1] :] = 0
+
+
+def _with_zeros(state: Complexes, bits: int) -> Complexes:
+    """The state with more bits above its own, all 0."""
+    wide = np.zeros((len(state), 1 << bits), dtype=state.dtype)
+    wide[:, : state.shape[1]] = state
+    return wide

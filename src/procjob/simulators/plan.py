@@ -1,0 +1,225 @@
+"""`compile`: a circuit as a `Plan`, few array operations for a whole batch of points.
+
+A plan is a list of steps. A `Unitary` step is a list of passes over the state (`passes`) with the program of their
+matrices. Measurements at the end of a circuit are no steps; those in the middle, resets and conditions are, and make
+every shot a trajectory of its own. A plan is plain data: it can be pickled, cached and shipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from procjob.simulators.circuit import Circuit, Register
+from procjob.simulators.expressions import Reals
+from procjob.simulators.fusion import best_groups
+from procjob.simulators.lowering import lower
+from procjob.simulators.matrices import MatrixProgram
+from procjob.simulators.noise import AmplitudeDamping, NoiseModel, PauliChannel
+from procjob.simulators.operations import Condition, Operation
+from procjob.simulators.passes import Buffers, Pass, fill_product_state, leading_blocks
+
+#: Bytes of states that a batch should not exceed, so that it stays in a core's cache.
+CACHE = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Unitary:
+    """Gates, as passes; under a condition if there is one."""
+
+    passes: tuple[Pass, ...]
+    program: MatrixProgram = field(compare=False)
+    condition: Condition | None = None
+
+    def apply(self, buffers: Buffers, values: Reals, *, from_zero: bool = False) -> None:
+        """Apply all passes to a batch of states.
+
+        Args:
+            buffers: states of shape (rows, 2**n).
+            values: parameters of shape (parameters, points), where points is the number of rows, or 1 for all.
+            from_zero: every state is |0...0>, whatever is in the buffers. The first blocks then make a product state,
+                which is one multiplication instead of a matmul for each.
+        """
+        angles = self.program.angles.evaluate(values)
+        matrices = self.program.evaluate(angles, buffers.state.dtype)
+        leading = leading_blocks(self.passes) if from_zero else ()
+        if from_zero:
+            fill_product_state(buffers.state, leading, matrices)
+        for step in self.passes[len(leading) :]:
+            step.apply(buffers, matrices, angles)
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A measurement in the middle of a circuit."""
+
+    qubit: int
+    clbit: int
+    condition: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Set a qubit to 0."""
+
+    qubit: int
+    condition: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """A noise channel."""
+
+    channel: PauliChannel | AmplitudeDamping
+    condition: Condition | None = None
+
+
+Step: TypeAlias = Unitary | Measure | Reset | Noise
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `compile` makes of a circuit.
+
+    Attributes:
+        num_qubits: of the circuit.
+        num_clbits: of the circuit.
+        registers: classical registers, for the format of bit strings.
+        parameters: names, in the order of the columns of a parameter array.
+        steps: what happens, in order.
+        measured: pairs (qubit, clbit) that are measured at the end.
+        readout_error: probabilities to read 1 for 0 and 0 for 1; None: readout is perfect.
+    """
+
+    num_qubits: int
+    num_clbits: int
+    registers: tuple[Register, ...]
+    parameters: tuple[str, ...]
+    steps: tuple[Step, ...]
+    measured: tuple[tuple[int, int], ...]
+    readout_error: tuple[float, float] | None = None
+
+    @property
+    def num_passes(self) -> int:
+        """Passes over the state, all steps together; a measurement or reset in the middle counts as one."""
+        return sum(len(step.passes) if isinstance(step, Unitary) else 1 for step in self.steps)
+
+    @property
+    def is_unitary(self) -> bool:
+        """Whether the final state is one pure state for each point."""
+        return all(isinstance(step, Unitary) and step.condition is None for step in self.steps)
+
+    @property
+    def draws(self) -> int:
+        """Random numbers that a shot takes: one at the end, one for each step that makes shots differ, and for each bit read with noise."""
+        read = len(self.measured) + sum(isinstance(step, Measure) for step in self.steps)
+        steps = sum(not isinstance(step, Unitary) or step.condition is not None for step in self.steps)
+        return 1 + steps + (read if self.readout_error is not None else 0)
+
+    def __repr__(self) -> str:
+        kinds = [type(p).__name__ for step in self.steps if isinstance(step, Unitary) for p in step.passes]
+        kinds += [type(step).__name__ for step in self.steps if not isinstance(step, Unitary)]
+        shown = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+        return f"<Plan {self.num_qubits} qubits, {self.num_passes} passes over the state: {shown or 'none'}>"
+
+    def describe(self) -> str:
+        """One line for each pass."""
+        lines = [str(item) for step in self.steps for item in (step.passes if isinstance(step, Unitary) else (step,))]
+        return "\n".join([repr(self), *(f"  {line}" for line in lines)])
+
+
+def batch_size(num_qubits: int) -> int:
+    """How many states share one call so that they stay in cache. Results do not depend on it."""
+    return max(1, min(256, CACHE >> num_qubits + 4))
+
+
+def compile(circuit: Circuit, noise: NoiseModel | None = None) -> Plan:  # noqa: A001  the name of the step, everywhere
+    """Compile a circuit. Pure: the same circuit and noise give the same plan.
+
+    Example:
+        >>> compile(Circuit(3).h(0).cx(0, 1).cx(1, 2))
+        <Plan 3 qubits, 1 passes over the state: 1 Block>
+    """
+    model = NoiseModel() if noise is None else noise
+    body, measured = _split_measurements([o for o in circuit.operations if o.name != "barrier"])
+    steps: list[Step] = []
+    gates: list[Operation] = []
+
+    def flush() -> None:
+        if gates:
+            steps.append(_unitary(gates, circuit.num_qubits, circuit.parameters))
+            gates.clear()
+
+    for operation in body:
+        if not operation.is_gate or (gates and gates[0].condition != operation.condition):
+            flush()
+        if not operation.is_gate:
+            steps.append(_step(operation))
+            continue
+        gates.append(operation)
+        if channels := [Noise(channel, operation.condition) for channel in model.after(operation)]:
+            flush()
+            steps += channels
+    flush()
+    return Plan(
+        circuit.num_qubits,
+        circuit.num_clbits,
+        circuit.registers,
+        circuit.parameters,
+        tuple(steps),
+        tuple(measured),
+        model.readout_error if circuit.num_clbits else None,
+    )
+
+
+def _step(operation: Operation) -> Measure | Reset:
+    (qubit,) = operation.targets
+    if operation.name == "reset":
+        return Reset(qubit, operation.condition)
+    return Measure(qubit, operation.clbits[0], operation.condition)
+
+
+def _unitary(gates: Sequence[Operation], num_qubits: int, parameters: Sequence[str]) -> Unitary:
+    program = MatrixProgram(parameters)
+    # Without parameters there is one point, and nothing to share a call with.
+    groups = best_groups(gates, num_qubits, batch_size(num_qubits) if parameters else 1)
+    passes = lower(groups, num_qubits, program)
+    program.seal()
+    return Unitary(passes, program, gates[0].condition)
+
+
+def _split_measurements(operations: Sequence[Operation]) -> tuple[list[Operation], list[tuple[int, int]]]:
+    """Take the measurements off the end: those after which nothing uses the qubit or the classical bit."""
+    body: list[Operation] = []
+    final: list[tuple[int, int]] = []
+    busy: set[int] = set()
+    read: set[int] = set()
+    for operation in reversed(operations):
+        is_final = (
+            operation.name == "measure"
+            and operation.condition is None
+            and operation.targets[0] not in busy
+            and operation.clbits[0] not in read
+        )
+        if is_final:
+            final.append((operation.targets[0], operation.clbits[0]))
+        else:
+            body.append(operation)
+            busy.update(operation.qubits)
+            read.update(operation.condition.clbits if operation.condition else ())
+        read.update(operation.clbits)
+    return body[::-1], final[::-1]
+
+
+def place_bits(values: NDArray[np.int64], pairs: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """Bit `source` of each value becomes bit `goal`, for pairs (source, goal); other bits are dropped."""
+    if all(source == goal for source, goal in pairs) and len(pairs) == 1 + max((s for s, _ in pairs), default=-1):
+        return values & ((1 << len(pairs)) - 1)
+    out = np.zeros_like(values)
+    for source, goal in pairs:
+        out |= (values >> source & 1) << goal
+    return out

@@ -1,0 +1,154 @@
+"""Random numbers by identity, and sampling of all shots of many points at once.
+
+The stream. One Philox4x64 generator for each circuit of a run, its key the first two 64-bit words of
+``numpy.random.SeedSequence(seed, spawn_key=(number of the circuit,))``. A shot takes `width` numbers; point p starts at
+counter ``p * ceil(shots * width / 4)``. Where a shot takes more than one number, `width` is rounded up to a multiple of 4, so that
+any range of shots can be drawn alone. A number is the upper 53 bits of a Philox output: its position says what it is
+for, so it does not matter in which order, process or batch points and shots are computed.
+
+Sampling compares integers of 53 bits, so it is exact for every batch: a basis state is drawn with its probability
+rounded to 2**-53.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from procjob.simulators.expressions import Reals
+
+BITS = 53
+#: Points that are sampled in one call: their number and 53 bits fit into an int64.
+MAX_POINTS = 1 << 62 - BITS
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """The random numbers of one circuit.
+
+    Attributes:
+        key: of Philox.
+        shots: of each point.
+        draws: numbers that a shot takes.
+    """
+
+    key: tuple[int, int]
+    shots: int
+    draws: int
+
+    @property
+    def width(self) -> int:
+        """Numbers that are set aside for a shot."""
+        return self.draws if self.draws == 1 else -(-self.draws // 4) * 4
+
+    def points(self, first: int, count: int) -> NDArray[np.int64]:
+        """Numbers of some points: shape (count, shots, draws), 0 to 2**53 - 1."""
+        block = -(-self.shots * self.width // 4)
+        raw = self._raw(first * block, count * block).reshape(count, -1)[:, : self.shots * self.width]
+        return raw.reshape(count, self.shots, self.width)[:, :, : self.draws]
+
+    def shot_range(self, point: int, first: int, count: int) -> NDArray[np.int64]:
+        """Numbers of some shots of one point: shape (count, draws), for more than one draw."""
+        quarter = self.width // 4
+        block = -(-self.shots * self.width // 4)
+        return self._raw(point * block + first * quarter, count * quarter).reshape(count, -1)[:, : self.draws]
+
+    def _raw(self, counter: int, blocks: int) -> NDArray[np.int64]:
+        key = np.array(self.key, dtype=np.uint64)
+        source = np.random.Philox(key=key, counter=counter)
+        raw: NDArray[np.uint64] = source.random_raw(4 * blocks)
+        raw >>= np.uint64(64 - BITS)
+        return raw.view(np.int64)
+
+
+def stream(seed: int, circuit: int, shots: int, draws: int) -> Stream:
+    """The stream of a circuit of a run."""
+    words = np.random.SeedSequence(seed, spawn_key=(circuit,)).generate_state(2, np.uint64)
+    return Stream((int(words[0]), int(words[1])), shots, draws)
+
+
+def thresholds(probabilities: Reals) -> NDArray[np.int64]:
+    """Cumulative probabilities as integers: shape (points, states), the last one 2**53."""
+    sums = np.cumsum(probabilities, axis=1)
+    out = (sums * (float(1 << BITS) / sums[:, -1:])).astype(np.int64)
+    # States behind the last one that is possible get nothing of what rounding leaves over.
+    out[sums >= sums[:, -1:]] = 1 << BITS
+    return out
+
+
+def sample(probabilities: Reals, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Basis states of shots in order.
+
+    Args:
+        probabilities: shape (points, states).
+        numbers: shape (points, shots).
+    """
+    points, size = probabilities.shape
+    offsets = np.arange(points, dtype=np.int64)[:, None] << BITS
+    table = (thresholds(probabilities) + offsets).ravel()
+    found = np.searchsorted(table, (numbers + offsets).ravel(), side="right").reshape(numbers.shape)
+    return np.asarray(found - (np.arange(points, dtype=np.int64) * size)[:, None])
+
+
+def histogram(probabilities: Reals, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How often each basis state is drawn, shape (points, states): the counts of what `sample` returns, faster."""
+    points, shots = numbers.shape
+    offsets = np.arange(points, dtype=np.int64)[:, None] << BITS
+    drawn = np.sort(numbers, axis=1)
+    drawn += offsets
+    drawn = drawn.reshape(-1)
+    below = np.searchsorted(drawn, (thresholds(probabilities) + offsets).ravel(), side="left")
+    below = below.reshape(probabilities.shape) - (np.arange(points) * shots)[:, None]
+    return np.asarray(np.diff(below, axis=1, prepend=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Counts of many points: those of point p stand at ``starts[p]:starts[p + 1]``, outcomes ascending.
+
+    Attributes:
+        outcomes: classical bits as integers, bit 0 least significant.
+        counts: how often each was seen.
+        starts: shape (points + 1,).
+    """
+
+    outcomes: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+    def point(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Outcomes and counts of one point."""
+        part = slice(self.starts[index], self.starts[index + 1])
+        return self.outcomes[part], self.counts[part]
+
+
+def tally(points: NDArray[np.int64], outcomes: NDArray[np.int64], weights: NDArray[np.int64], count: int) -> Tally:
+    """Add up weights of equal outcomes of equal points.
+
+    Args:
+        points: the point of each entry, ascending.
+        outcomes: of each entry.
+        weights: of each entry.
+        count: number of points.
+    """
+    order = np.lexsort((outcomes, points))
+    points, outcomes, weights = points[order], outcomes[order], weights[order]
+    new = np.ones(len(points), dtype=bool)
+    new[1:] = (points[1:] != points[:-1]) | (outcomes[1:] != outcomes[:-1])
+    first = np.flatnonzero(new)
+    sums = np.add.reduceat(weights, first) if len(first) else weights
+    starts = np.searchsorted(points[first], np.arange(count + 1))
+    return Tally(outcomes[first], sums.astype(np.int64), starts.astype(np.int64))
+
+
+def joined(parts: list[Tally]) -> Tally:
+    """The tally of all points of several tallies, in order."""
+    ends = np.cumsum([0, *(len(part.outcomes) for part in parts)])
+    starts = [part.starts[:-1] + end for part, end in zip(parts, ends, strict=False)]
+    return Tally(
+        np.concatenate([part.outcomes for part in parts]),
+        np.concatenate([part.counts for part in parts]),
+        np.concatenate([*starts, ends[-1:]]).astype(np.int64),
+    )

@@ -1,0 +1,288 @@
+"""`StatevectorSimulator`: runs circuits at all points of a parameter batch, in batches that stay in cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from procjob.simulators import sampling
+from procjob.simulators.circuit import Circuit
+from procjob.simulators.expressions import Reals
+from procjob.simulators.gates import Complexes
+from procjob.simulators.inputs import (
+    Parameters,
+    check_memory,
+    checked_dtype,
+    checked_seed,
+    checked_shots,
+    initial_states,
+    paired,
+    parameter_values,
+)
+from procjob.simulators.noise import NoiseModel
+from procjob.simulators.observables import Expectation, Observable, pauli_sum, probabilities
+from procjob.simulators.passes import Buffers
+from procjob.simulators.plan import Plan, Unitary, batch_size, compile, place_bits  # noqa: A004
+from procjob.simulators.result import CircuitResult, Result
+from procjob.simulators.trajectories import Trajectories, misread
+
+
+class StatevectorSimulator:
+    """Simulates circuits by their state, in double or single precision, with no more than NumPy.
+
+    The same seed gives the same bits for a point in every batch, whatever else is in it: random numbers belong to (seed,
+    number of the circuit, number of the point, number of the shot), see `procjob.simulators.sampling`.
+
+    Args:
+        noise: what goes wrong; circuits then run as trajectories, one for each shot.
+        batch: how many states share one call; None: as many as stay in cache. Results do not depend on it.
+
+    Example:
+        >>> import numpy as np
+        >>> from procjob.simulators import Circuit, Parameter, StatevectorSimulator
+        >>> simulator = StatevectorSimulator()
+        >>> simulator.run(Circuit(2).h(0).cx(0, 1).measure_all(), shots=100, seed=1).get_counts()
+        {'00': 52, '11': 48}
+        >>> circuit = Circuit(1).ry(Parameter("theta"), 0)
+        >>> angles = np.linspace(0, np.pi, 3)
+        >>> simulator.run(circuit, parameters={"theta": angles}, observables=["Z"], shots=None).expectation_values.round(6)
+        array([[ 1.], [ 0.], [-1.]])
+    """
+
+    def __init__(self, *, noise: NoiseModel | None = None, batch: int | None = None) -> None:
+        if batch is not None and batch < 1:
+            raise ValueError(f"batch must be at least 1, not {batch}")
+        self._noise = noise
+        self._batch = batch
+
+    def run(
+        self,
+        circuits: Circuit | Plan | Sequence[Circuit | Plan],
+        *,
+        shots: int | None = 1024,
+        seed: int | None = None,
+        memory: bool = False,
+        parameters: Parameters | Sequence[Parameters | None] | None = None,
+        observables: Sequence[Observable] | None = None,
+        initial_state: int | ArrayLike | None = None,
+        precision: Literal["double", "single"] = "double",
+        keep_states: bool | None = None,
+        first: tuple[int, int] = (0, 0),
+    ) -> Result:
+        """Simulate.
+
+        Args:
+            circuits: one or several; a `Plan`, which `compile` made of a circuit and its noise, saves compiling.
+            shots: of each point; None for exact values and no counts.
+            seed: of measurements and noise; None draws one, which the result names.
+            memory: keep the outcome of each shot.
+            parameters: for one circuit an array of shape (parameters,) or (points, parameters), columns in the order of
+                `Circuit.parameters`, or a mapping of name to number or array of shape (points,). For several circuits a
+                sequence of such.
+            observables: Pauli sums, see `procjob.simulators.observables.pauli_sum`. Values are exact without noise and
+                measurements in the middle, else means over the shots.
+            initial_state: None, the number of a basis state, or amplitudes of shape (2**n,) or (points, 2**n).
+            precision: "double" (complex128) or "single" (complex64).
+            keep_states: keep the statevectors; None: if there are neither shots nor observables.
+            first: numbers of the first circuit and the first point, for a caller that splits a run and wants the same random
+                numbers as without splitting.
+
+        Raises:
+            TypeError: an argument has the wrong type.
+            ValueError: an argument has a wrong value or shape; a parameter has no value.
+            MemoryError: the states do not fit in memory.
+        """
+        given, values = paired(circuits, parameters)
+        checked = checked_shots(shots)
+        options = _Options(
+            checked,
+            checked_seed(seed),
+            memory,
+            tuple(observables or ()),
+            checked_dtype(precision),
+            (checked is None and not observables) if keep_states is None else keep_states,
+            first[1],
+            self._batch,
+        )
+        results = [
+            _run_circuit(
+                circuit if isinstance(circuit, Plan) else compile(circuit, self._noise),
+                value,
+                initial_state,
+                first[0] + number,
+                options,
+            )
+            for number, (circuit, value) in enumerate(zip(given, values, strict=True))
+        ]
+        return Result(tuple(results), options.shots, options.seed)
+
+
+#: Random numbers that are sampled with in one call.
+_NUMBERS = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    shots: int | None
+    seed: int
+    memory: bool
+    observables: tuple[Observable, ...]
+    dtype: np.dtype[np.complexfloating]
+    keep_states: bool
+    first_point: int
+    batch: int | None
+
+
+def _run_circuit(
+    plan: Plan, parameters: Parameters | None, initial_state: int | ArrayLike | None, number: int, options: _Options
+) -> CircuitResult:
+    values, points = parameter_values(parameters, plan.parameters)
+    size = 1 << plan.num_qubits
+    batch = options.batch or batch_size(plan.num_qubits)
+    kept = values.shape[1] if options.keep_states else 0
+    check_memory(
+        (3 * min(batch, max(values.shape[1], options.shots or 1)) + kept) * size * options.dtype.itemsize,
+        f"a batch of states of {plan.num_qubits} qubits",
+    )
+    if not plan.is_unitary and (options.shots is None or options.keep_states):
+        raise ValueError(
+            "a circuit with noise, resets, conditions or measurements in the middle has no one state; "
+            "run it with shots and without keep_states"
+        )
+    start = initial_states(initial_state, plan.num_qubits, points, options.dtype)
+    collected = _Collected(plan, options, number, from_zero=initial_state is None)
+    work = collected.unitary if plan.is_unitary else collected.trajectories
+    for first in range(0, values.shape[1], batch):
+        part = slice(first, min(first + batch, values.shape[1]))
+        work(values[:, part], start if len(start) == 1 else start[part], first)
+    return collected.result(points)
+
+
+class _Collected:
+    """Gathers the results of batches of points."""
+
+    def __init__(self, plan: Plan, options: _Options, number: int, *, from_zero: bool) -> None:
+        self._plan = plan
+        self._from_zero = from_zero and bool(plan.steps)
+        self._options = options
+        sums = [pauli_sum(observable, plan.num_qubits) for observable in options.observables]
+        self._expectation = Expectation(sums)
+        measures = plan.num_clbits and options.shots is not None
+        self._stream = sampling.stream(options.seed, number, options.shots, plan.draws) if options.shots else None
+        self._measures = bool(measures)
+        self._buffers: Buffers | None = None
+        self._tallies: list[sampling.Tally] = []
+        self._memory: list[NDArray[np.int64]] = []
+        self._states: list[Complexes] = []
+        self._values: list[Reals] = []
+        self._errors: list[Reals] = []
+
+    def unitary(self, values: Reals, start: Complexes, first: int) -> None:
+        """A batch of points of a circuit whose final state is pure."""
+        count = values.shape[1]
+        if self._buffers is None or len(self._buffers.state) != count:
+            shape = (count, start.shape[1])
+            self._buffers = Buffers(np.empty(shape, dtype=start.dtype), np.empty(shape, dtype=start.dtype))
+        buffers = self._buffers
+        if not self._from_zero:
+            buffers.state[:] = start
+        for number, step in enumerate(self._plan.steps):
+            assert isinstance(step, Unitary)
+            step.apply(buffers, values, from_zero=self._from_zero and number == 0)
+        if self._options.keep_states:
+            self._states.append(buffers.state.copy())
+        if self._options.observables:
+            found = self._expectation.evaluate(buffers.state)
+            self._values.append(found)
+            self._errors.append(np.zeros_like(found))
+        if self._measures:
+            self._sample(probabilities(buffers.state), first)
+
+    def _sample(self, weights: Reals, first: int) -> None:
+        """Sample the final measurement of a batch of points."""
+        assert self._stream is not None
+        stride = max(1, min(sampling.MAX_POINTS, _NUMBERS // self._stream.shots))
+        for at in range(0, len(weights), stride):
+            part = weights[at : at + stride]
+            numbers = self._stream.points(self._options.first_point + first + at, len(part))
+            if self._options.memory or self._plan.readout_error is not None or part.shape[1] > self._stream.shots:
+                self._keep(self._read(sampling.sample(part, numbers[:, :, 0]), numbers))
+            else:
+                drawn = sampling.histogram(part, numbers[:, :, 0])
+                points, states = np.nonzero(drawn)
+                self._tallies.append(self._tally(points, states, drawn[points, states], len(part)))
+
+    def _tally(
+        self, points: NDArray[np.int64], states: NDArray[np.int64], counts: NDArray[np.int64], count: int
+    ) -> sampling.Tally:
+        """Counts of basis states, sorted, as counts of classical bits."""
+        if self._plan.measured == tuple((qubit, qubit) for qubit in range(self._plan.num_qubits)):
+            return sampling.Tally(states, counts, np.searchsorted(points, np.arange(count + 1)))
+        return sampling.tally(points, place_bits(states, self._plan.measured), counts, count)
+
+    def _read(self, states: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        outcomes = place_bits(states, self._plan.measured)
+        if self._plan.readout_error is not None:
+            for column, (_, clbit) in enumerate(self._plan.measured, start=1):
+                bits = misread(outcomes >> clbit & 1, numbers[:, :, column], self._plan.readout_error)
+                outcomes = (outcomes & ~(1 << clbit)) | bits << clbit
+        return outcomes
+
+    def _keep(self, outcomes: NDArray[np.int64]) -> None:
+        """Count outcomes of shape (points, shots), and keep them if asked to."""
+        count, shots = outcomes.shape
+        points = np.repeat(np.arange(count, dtype=np.int64), shots)
+        ones = np.ones(outcomes.size, dtype=np.int64)
+        self._tallies.append(sampling.tally(points, outcomes.ravel(), ones, count))
+        if self._options.memory:
+            self._memory.append(outcomes)
+
+    def trajectories(self, values: Reals, start: Complexes, first: int) -> None:
+        """A batch of points of a circuit in which every shot goes its own way."""
+        for point in range(values.shape[1]):
+            begin = start[0 if len(start) == 1 else point]
+            outcomes: list[NDArray[np.int64]] = []
+            found: list[Reals] = []
+            for numbers in self._shot_batches(first + point):
+                shots = Trajectories(self._plan, values[:, point : point + 1], begin, numbers)
+                states = shots.run()
+                if self._options.observables:
+                    found.append(self._expectation.evaluate(states))
+                if self._measures:
+                    outcomes.append(shots.measure(states))
+            if self._measures:
+                self._keep(np.concatenate(outcomes)[None])
+            if self._options.observables:
+                self._average(np.concatenate(found))
+
+    def _shot_batches(self, point: int) -> Iterator[NDArray[np.int64]]:
+        assert self._stream is not None
+        total = self._stream.shots
+        batch = self._options.batch or batch_size(self._plan.num_qubits)
+        for at in range(0, total, batch):
+            yield self._stream.shot_range(self._options.first_point + point, at, min(batch, total - at))
+
+    def _average(self, found: Reals) -> None:
+        shots = len(found)
+        self._values.append(found.mean(axis=0)[None])
+        error = found.std(axis=0, ddof=1) / np.sqrt(shots) if shots > 1 else np.full(found.shape[1], np.nan)
+        self._errors.append(error[None])
+
+    def result(self, points: tuple[int, ...]) -> CircuitResult:
+        def stacked(parts: list[NDArray[np.generic]]) -> NDArray[np.generic] | None:
+            return np.concatenate(parts).reshape(*points, -1) if parts else None
+
+        return CircuitResult(
+            points,
+            self._plan.registers,
+            self._plan.num_clbits,
+            sampling.joined(self._tallies) if self._tallies else None,
+            stacked(self._memory),  # type: ignore[arg-type]
+            stacked(self._states),  # type: ignore[arg-type]
+            stacked(self._values),  # type: ignore[arg-type]
+            stacked(self._errors),  # type: ignore[arg-type]
+        )

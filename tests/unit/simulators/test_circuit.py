@@ -1,0 +1,116 @@
+"""Circuits as values: building, arithmetic of parameters, drawing, and what is refused."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from procjob.simulators.circuit import Circuit
+from procjob.simulators.expressions import Parameter
+from procjob.simulators.gates import GATES, controlled
+
+THETA = Parameter("theta")
+
+
+def test_circuits_of_the_same_content_are_equal_also_after_pickling():
+    circuit = Circuit(2, 1).h(0).rz(2 * THETA + 1, 1).measure(0, 0).x(1).c_if(0)
+    assert circuit == circuit.copy() == pickle.loads(pickle.dumps(circuit))
+    assert circuit != Circuit(2, 1).h(0)
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected", "text"),
+    [
+        (2 * THETA + 1, lambda t: 2 * t + 1, "2*theta + 1"),
+        (1 - THETA / 2, lambda t: 1 - t / 2, "1 - theta/2"),
+        (THETA**2, lambda t: t**2, "theta**2"),
+        (-(THETA - 1), lambda t: 1 - t, "-(theta - 1)"),
+        (2 / THETA, lambda t: 2 / t, "2/theta"),
+        (2**THETA, lambda t: 2**t, "2**theta"),
+        (THETA - (THETA - 1), lambda t: 1 + 0 * t, "theta - (theta - 1)"),
+        (np.sin(THETA) * np.exp(THETA), lambda t: np.sin(t) * np.exp(t), "sin(theta)*exp(theta)"),
+        (abs(THETA) + np.sqrt(THETA), lambda t: abs(t) + np.sqrt(t), "abs(theta) + sqrt(theta)"),
+        (np.float64(2) * THETA, lambda t: 2 * t, "2*theta"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_expression_is_evaluated_at_all_points_and_reads_as_it_was_written(expression, expected, text):
+    points = np.linspace(0.1, 2, 7)
+    np.testing.assert_allclose(expression.evaluate({"theta": points}), expected(points), rtol=1e-15)
+    assert repr(expression) == text
+    if (linear := expression.linear()) is not None:
+        np.testing.assert_allclose(linear[0] + linear[1]["theta"] * points, expected(points), rtol=1e-14)
+
+
+def test_parameters_are_sorted_with_numbers_by_value():
+    circuit = Circuit(1)
+    for parameter in reversed(Parameter.array("x", 12)):
+        circuit.rx(parameter, 0)
+    assert circuit.parameters == tuple(f"x[{index}]" for index in range(12))
+
+
+def test_bind_puts_numbers_in_place_of_parameters():
+    phi = Parameter("phi")
+    circuit = Circuit(1).rx(2 * THETA, 0).rz(phi, 0)
+    assert circuit.bind({THETA: 0.5}) == Circuit(1).rx(1.0, 0).rz(phi, 0)
+    with pytest.raises(ValueError, match="no parameter 'x'"):
+        circuit.bind({"x": 1.0})
+
+
+@pytest.mark.parametrize("gate", GATES.values(), ids=lambda gate: gate.name)
+def test_the_matrix_of_a_gate_is_unitary_for_all_points_at_once(gate):
+    angles = np.random.default_rng(1).normal(size=(gate.num_params, 5))
+    matrix = controlled(gate.matrix(*angles), 1)
+    matrices = np.broadcast_to(matrix[..., None] if matrix.ndim == 2 else matrix, (*matrix.shape[:2], 5))
+    for point in range(5):
+        unitary = matrices[:, :, point]
+        np.testing.assert_allclose(unitary @ unitary.conj().T, np.eye(len(unitary)), atol=1e-14)
+        if gate.phases is not None:
+            inner = matrices[1 << gate.num_qubits :, 1 << gate.num_qubits :, point]
+            np.testing.assert_allclose(np.diag(inner), np.exp(1j * angles[0, point] * np.array(gate.phases)))
+
+
+def test_a_drawing_shows_controls_crossed_lines_and_conditions():
+    circuit = Circuit(3, 1).h(0).cx(0, 2).barrier().swap(0, 1).measure(0, 0).x(2).c_if(0).reset(1)
+    assert circuit.draw().splitlines() == [
+        "q0: ─h──●──░──swap:0───M0───────────────",
+        "        │  │    │",
+        "q1: ────│──░──swap:1──|0>───────────────",
+        "        │  │",
+        "q2: ────x──░───────────────x if c[0]==1─",
+    ]
+
+
+BAD = {
+    "no qubits": (lambda: Circuit(0), ValueError, "num_qubits must be at least 1"),
+    "half a qubit": (lambda: Circuit(1.5), TypeError, "float"),
+    "qubit out of range": (lambda: Circuit(2).h(2), ValueError, r"h: there is no qubit 2; the circuit has 0 to 1"),
+    "negative qubit": (lambda: Circuit(2).x(-1), ValueError, "no qubit -1"),
+    "duplicate qubits": (lambda: Circuit(2).cx(1, 1), ValueError, "named twice"),
+    "NaN": (lambda: Circuit(1).rx(float("nan"), 0), ValueError, "angle of rx must be finite, not nan"),
+    "infinity": (lambda: Circuit(1).u(0, np.inf, 0, 0), ValueError, "finite"),
+    "an angle in text": (lambda: Circuit(1).rx("pi", 0), TypeError, "'pi'"),
+    "NaN in an expression": (lambda: THETA + float("nan"), ValueError, "finite"),
+    "text in an expression": (lambda: THETA + "1", TypeError, "real number"),
+    "an array in an expression": (lambda: THETA * 1j, TypeError, "1j"),
+    "a parameter without a name": (lambda: Parameter(""), ValueError, "empty"),
+    "unknown gate": (lambda: Circuit(1).gate("hh", [0]), ValueError, "no gate 'hh'"),
+    "wrong number of angles": (lambda: Circuit(1).gate("rx", [0]), ValueError, "1 angles, not 1 and 0"),
+    "not unitary": (lambda: Circuit(1).unitary([[1, 0], [0, 2]], [0]), ValueError, r"\|U U\^dagger - 1\| is 3"),
+    "a unitary with NaN": (lambda: Circuit(1).unitary([[np.nan, 0], [0, 1]], [0]), ValueError, "NaN"),
+    "a unitary of wrong shape": (lambda: Circuit(1).unitary(np.eye(3), [0]), ValueError, r"\(3, 3\)"),
+    "a unitary of wrong size": (lambda: Circuit(2).unitary(np.eye(2), [0, 1]), ValueError, "2 qubits"),
+    "no such clbit": (lambda: Circuit(1).measure(0, 0), ValueError, "no clbit 0; the circuit has none"),
+    "unequal measure": (lambda: Circuit(2, 2).measure([0, 1], [0]), ValueError, "2 qubits but 1"),
+    "condition on nothing": (lambda: Circuit(1, 1).c_if(0), ValueError, "behind a gate"),
+    "condition never met": (lambda: Circuit(1, 1).x(0).c_if("c", 2), ValueError, "never holds 2"),
+    "no such register": (lambda: Circuit(1, 1).x(0).c_if("d"), ValueError, r"no register 'd'; there are \['c'\]"),
+    "register twice": (lambda: Circuit(1, 1).add_register("c", 1), ValueError, "already"),
+    "too many clbits": (lambda: Circuit(1, 63), ValueError, "62 classical bits"),
+}
+
+
+@pytest.mark.parametrize(("build", "error", "message"), BAD.values(), ids=BAD)
+def test_bad_input_is_refused_with_what_and_value(build, error, message):
+    with pytest.raises(error, match=message):
+        build()

@@ -1,0 +1,116 @@
+"""Every noise channel against Aer's density matrix; counts against Aer's."""
+
+import numpy as np
+import pytest
+from statistics_of_counts import assert_drawn_from
+
+from procjob.simulators import Circuit, NoiseModel, StatevectorSimulator
+
+aer = pytest.importorskip("qiskit_aer", reason="needs the extra qiskit")
+errors = pytest.importorskip("qiskit_aer.noise")
+QuantumCircuit = pytest.importorskip("qiskit").QuantumCircuit
+
+#: Ours, and a function that adds the same to Aer's model.
+CHANNELS = {
+    "depolarizing 1": (
+        NoiseModel().depolarizing(0.2, gates=["ry"]),
+        lambda model: model.add_all_qubit_quantum_error(errors.depolarizing_error(0.2, 1), ["ry"]),
+    ),
+    "depolarizing 2": (
+        NoiseModel().depolarizing(0.3, gates=["cx"]),
+        lambda model: model.add_all_qubit_quantum_error(errors.depolarizing_error(0.3, 2), ["cx"]),
+    ),
+    "pauli": (
+        NoiseModel().pauli({"X": 0.1, "Y": 0.15, "Z": 0.2}, gates=["ry"]),
+        lambda model: model.add_all_qubit_quantum_error(
+            errors.pauli_error([("X", 0.1), ("Y", 0.15), ("Z", 0.2), ("I", 0.55)]), ["ry"]
+        ),
+    ),
+    "amplitude damping": (
+        NoiseModel().amplitude_damping(0.3, gates=["ry"]),
+        lambda model: model.add_all_qubit_quantum_error(errors.amplitude_damping_error(0.3), ["ry"]),
+    ),
+    "all": (
+        NoiseModel().depolarizing(0.1, gates=["cx"]).amplitude_damping(0.2, gates=["ry"]),
+        lambda model: (
+            model.add_all_qubit_quantum_error(errors.depolarizing_error(0.1, 2), ["cx"]),
+            model.add_all_qubit_quantum_error(errors.amplitude_damping_error(0.2), ["ry"]),
+        ),
+    ),
+}
+
+
+def entangle(circuit):
+    """The same gates on our circuits and on Qiskit's."""
+    for layer in range(2):
+        for qubit in range(3):
+            circuit.ry(0.4 + qubit + 0.3 * layer, qubit)
+        circuit.cx(0, 1)
+        circuit.cx(1, 2)
+    return circuit
+
+
+def density_matrix(add):
+    model = errors.NoiseModel()
+    add(model)
+    circuit = entangle(QuantumCircuit(3))
+    circuit.save_density_matrix()
+    simulator = aer.AerSimulator(method="density_matrix", noise_model=model)
+    return np.asarray(simulator.run(circuit).result().data()["density_matrix"])
+
+
+@pytest.mark.parametrize(("noise", "add"), CHANNELS.values(), ids=CHANNELS)
+def test_counts_under_noise_follow_the_density_matrix_of_aer(noise, add):
+    circuit = entangle(Circuit(3)).measure_all()
+    counts = StatevectorSimulator(noise=noise).run(circuit, shots=20_000, seed=1).counts_array()
+    assert_drawn_from(counts, np.diag(density_matrix(add)).real)
+
+
+@pytest.mark.parametrize(("noise", "add"), CHANNELS.values(), ids=CHANNELS)
+def test_expectation_values_under_noise_follow_the_density_matrix_of_aer(noise, add):
+    """Each of six values is off by more than 5.5 standard errors with probability below 4e-8."""
+    x, z, one = np.array([[0, 1], [1, 0]]), np.diag([1, -1]), np.eye(2)
+    matrices = [np.kron(np.kron(a, b), c) for a in (x, z) for b, c in ((x, one), (one, z), (z, z))]
+    names = [a + rest for a in "XZ" for rest in ("XI", "IZ", "ZZ")]
+    rho = density_matrix(add)
+    result = StatevectorSimulator(noise=noise).run(entangle(Circuit(3)), shots=20_000, seed=2, observables=names)
+    exact = [np.trace(rho @ matrix).real for matrix in matrices]
+    assert (abs(result.expectation_values - exact) < 5.5 * result.circuits[0].standard_errors + 1e-12).all()
+
+
+def test_readout_errors_mix_the_probabilities():
+    noise = NoiseModel().readout(0.1, 0.25)
+    circuit = entangle(Circuit(3))
+    exact = StatevectorSimulator().run(circuit, shots=None).get_probabilities()
+    one = np.array([[0.9, 0.25], [0.1, 0.75]])
+    mixed = np.kron(np.kron(one, one), one) @ exact
+    counts = StatevectorSimulator(noise=noise).run(circuit.copy().measure_all(), shots=50_000, seed=3).counts_array()
+    assert_drawn_from(counts, mixed)
+    middle = circuit.copy().add_register("c", 3).measure([0, 1, 2], [0, 1, 2]).x(0).reset(1)
+    counts = StatevectorSimulator(noise=noise).run(middle, shots=50_000, seed=4).counts_array()
+    assert_drawn_from(counts, mixed)
+
+
+def test_counts_and_those_of_aer_come_from_one_distribution():
+    """A chi-square test of two samples; fails by chance with probability below 1e-6."""
+    circuit = entangle(QuantumCircuit(3))
+    circuit.measure_all()
+    theirs = aer.AerSimulator(seed_simulator=5).run(circuit, shots=50_000).result().get_counts()
+    ours = StatevectorSimulator().run(entangle(Circuit(3)).measure_all(), shots=50_000, seed=5).counts_array()
+    other = np.array([theirs.get(f"{outcome:03b}", 0) for outcome in range(8)])
+    assert_drawn_from(ours, (ours + other) / 100_000, variance=0.5)
+
+
+BAD = {
+    "above 1": (lambda: NoiseModel().depolarizing(1.5), "between 0 and 1, not 1.5"),
+    "sum above 1": (lambda: NoiseModel().pauli({"X": 0.6, "Z": 0.6}), "not 1.2"),
+    "unknown pauli": (lambda: NoiseModel().pauli({"W": 0.1}), "not of 'W'"),
+    "NaN": (lambda: NoiseModel().amplitude_damping(float("nan")), "finite"),
+    "negative readout": (lambda: NoiseModel().readout(-0.1, 0), "-0.1"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), BAD.values(), ids=BAD)
+def test_a_noise_model_that_makes_no_sense_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,102 @@
+"""The compile step: the same state as gate by gate, in few passes."""
+
+import numpy as np
+import pytest
+
+from procjob.simulators import fusion, plan
+from procjob.simulators.circuit import Circuit
+from procjob.simulators.expressions import Parameter
+from procjob.simulators.passes import Buffers
+
+circuits = pytest.importorskip("circuits", reason="needs the extra qiskit", exc_type=ImportError)
+Statevector = pytest.importorskip("qiskit.quantum_info").Statevector
+
+
+def states(circuit, values):
+    """Final states of shape (points, 2**n)."""
+    compiled = plan.compile(circuit)
+    state = np.zeros((values.shape[1], 1 << circuit.num_qubits), dtype=complex)
+    state[:, 0] = 1
+    buffers = Buffers(state, np.empty_like(state))
+    for step in compiled.steps:
+        step.apply(buffers, values)
+    return buffers.state
+
+
+def deviation(seed, num_qubits, points, parameters):
+    rng = np.random.default_rng(seed)
+    circuit, qiskit = circuits.random_circuit(rng, num_qubits, int(rng.integers(1, 40)), parameters)
+    values = rng.normal(size=(len(circuit.parameters), points))
+    found = states(circuit, values)
+    expected = [Statevector(qiskit(dict(zip(circuit.parameters, column, strict=True)))).data for column in values.T]
+    return np.abs(found - expected).max()
+
+
+@pytest.mark.parametrize("num_qubits", range(1, 9))
+def test_random_circuits_give_the_state_of_qiskit(num_qubits):
+    worst = max(deviation(1000 * num_qubits + seed, num_qubits, 1, ()) for seed in range(20))
+    assert worst < 1e-12
+
+
+@pytest.mark.parametrize("num_qubits", range(1, 9))
+def test_random_circuits_with_parameters_give_the_states_of_qiskit(num_qubits):
+    parameters = Parameter.array("x", 3)
+    worst = max(deviation(1000 * num_qubits + 500 + seed, num_qubits, 2, parameters) for seed in range(12))
+    assert worst < 1e-12
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("absorb", [False, True])
+@pytest.mark.parametrize("dense_phases", [False, True])
+def test_every_policy_gives_the_state_of_qiskit(monkeypatch, width, absorb, dense_phases):
+    policy = fusion.Policy(width, absorb, dense_phases)
+    monkeypatch.setattr(
+        plan, "best_groups", lambda operations, *_: fusion.group(list(fusion.fuse_runs(operations)), policy)
+    )
+    worst = max(deviation(seed, 7, 2, Parameter.array("x", 2)) for seed in range(5))
+    assert worst < 1e-12
+
+
+def ansatz(num_qubits, layers=4):
+    circuit = Circuit(num_qubits)
+    theta = iter(Parameter.array("t", 2 * num_qubits * layers))
+    for _ in range(layers):
+        for qubit in range(num_qubits):
+            circuit.ry(next(theta), qubit).rz(next(theta), qubit)
+        for qubit in range(num_qubits - 1):
+            circuit.cx(qubit, qubit + 1)
+    return circuit
+
+
+def test_a_layer_of_rotations_and_a_ladder_are_three_blocks_and_a_gather():
+    assert repr(plan.compile(ansatz(8))) == "<Plan 8 qubits, 16 passes over the state: 12 Block, 4 Gather>"
+
+
+def test_a_cost_layer_is_one_phase_with_one_level_for_each_value_of_the_cut():
+    gamma = Parameter("gamma")
+    circuit = Circuit(6)
+    for qubit in range(6):
+        circuit.h(qubit)
+    for qubit in range(6):
+        circuit.rzz(2 * gamma, qubit, (qubit + 1) % 6)
+    compiled = plan.compile(circuit)
+    assert "phase of 1 parameters with 4 levels" in compiled.describe()
+
+
+def test_the_same_gather_is_kept_once():
+    steps = plan.compile(ansatz(8)).steps[0].passes
+    gathers = {id(step.index) for step in steps if hasattr(step, "index")}
+    assert len(gathers) < 3
+
+
+def test_measurements_that_nothing_follows_are_no_steps():
+    circuit = Circuit(2, 2).h(0).measure(0, 0).h(1).measure(1, 1)
+    assert plan.compile(circuit).measured == ((0, 0), (1, 1))
+    assert plan.compile(circuit).is_unitary
+    assert not plan.compile(Circuit(1, 1).h(0).measure(0, 0).h(0)).is_unitary
+
+
+def test_an_angle_that_is_not_finite_at_some_point_is_refused():
+    theta = Parameter("theta")
+    with pytest.raises(ValueError, match=r"1/theta' is NaN or infinite|1/theta is NaN or infinite"):
+        states(Circuit(1).rx(1 / theta, 0), np.array([[1.0, 0.0]]))

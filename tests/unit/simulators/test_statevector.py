@@ -1,0 +1,239 @@
+"""The simulator as a user sees it: counts, memory, states, expectation values, and the same bits in every batch."""
+
+import hashlib
+import pickle
+
+import numpy as np
+import pytest
+from statistics_of_counts import assert_drawn_from
+
+from procjob.simulators import Circuit, NoiseModel, Parameter, StatevectorSimulator, plan
+
+BATCHES = [1, 2, 3, 4, 5, 7, 8, 13, 16, 31, 64, 100]
+
+
+def ansatz(num_qubits, layers=2, *, phases=False):
+    """Rotations, a ladder of cx, and, if told, a general gate, phases and a nonlinear angle."""
+    circuit = Circuit(num_qubits)
+    parameters = Parameter.array("t", 2 * num_qubits * layers)
+    theta = iter(parameters)
+    for _ in range(layers):
+        for qubit in range(num_qubits):
+            circuit.ry(next(theta), qubit).rz(next(theta), qubit)
+        for qubit in range(num_qubits - 1):
+            circuit.cx(qubit, qubit + 1)
+        if phases:
+            circuit.crx(parameters[0] * parameters[1], 0, num_qubits - 1).ccx(0, 1, 2).iswap(0, 2)
+            for qubit in range(num_qubits - 1):
+                circuit.rzz(2 * parameters[qubit] + 0.1, qubit, qubit + 1)
+    return circuit
+
+
+def points(circuit, count, seed=5):
+    return np.random.default_rng(seed).normal(size=(count, len(circuit.parameters)))
+
+
+def everything(simulator, circuit, values, first=(0, 0), precision="double"):
+    """Bytes of all that a run returns, point by point."""
+    result = simulator.run(
+        circuit.copy().measure_all(), shots=50, seed=3, memory=True, parameters=values, precision=precision, first=first,
+        observables=["Z" * circuit.num_qubits, {"X0": 0.5, "Y1 Z0": 2.0}], keep_states=True,
+    ).circuits[0]  # fmt: skip
+    arrays = (result.statevectors, result.expectation_values, result.memory)
+    counts = [b"".join(a.tobytes() for a in result.tally.point(p)) for p in range(len(values))]
+    return [b"".join(a[p].tobytes() for a in arrays) + counts[p] for p in range(len(values))]
+
+
+@pytest.mark.parametrize("phases", [False, True], ids=["plain", "phases"])
+@pytest.mark.parametrize("num_qubits", [3, 4, 5, 6, 7, 9, 11])
+@pytest.mark.parametrize("precision", ["double", "single"])
+def test_every_batch_size_gives_the_same_bits(num_qubits, phases, precision):
+    circuit = ansatz(num_qubits, phases=phases)
+    values = points(circuit, 100 if num_qubits < 7 else 20)
+    expected = everything(StatevectorSimulator(batch=1), circuit, values, precision=precision)
+    for batch in BATCHES:
+        assert everything(StatevectorSimulator(batch=batch), circuit, values, precision=precision) == expected
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 10, 17, 39])
+def test_a_run_that_is_split_gives_the_same_bits(cut):
+    circuit = ansatz(4, phases=True)
+    values = points(circuit, 40)
+    simulator = StatevectorSimulator()
+    split = everything(simulator, circuit, values[:cut]) + everything(simulator, circuit, values[cut:], first=(0, cut))
+    assert split == everything(simulator, circuit, values)
+
+
+def noisy():
+    noise = NoiseModel().depolarizing(0.1, gates=["cx"]).amplitude_damping(0.2, gates=["h"]).pauli({"Y": 0.1})
+    return noise.readout(0.05, 0.1)
+
+
+def teleport(angle):
+    circuit = Circuit(3, 3).ry(angle, 0).h(1).cx(1, 2).cx(0, 1).h(0).measure([0, 1], [0, 1])
+    return circuit.x(2).c_if(1).z(2).c_if(0).measure(2, 2)
+
+
+@pytest.mark.parametrize("noise", [None, noisy()], ids=["ideal", "noisy"])
+def test_trajectories_have_the_same_bits_in_every_batch(noise):
+    def run(batch, first=(0, 0), values=None):
+        result = StatevectorSimulator(noise=noise, batch=batch).run(
+            teleport(Parameter("a")), shots=101, seed=8, memory=True, first=first, observables=["Z2"],
+            parameters=np.linspace(0, 3, 4)[:, None] if values is None else values,
+        )  # fmt: skip
+        return result.circuits[0].memory, result.expectation_values
+
+    memory, values = run(1)
+    for batch in BATCHES:
+        assert all(map(np.array_equal, run(batch), (memory, values)))
+    part = run(None, first=(0, 2), values=np.linspace(0, 3, 4)[2:, None])
+    assert all(map(np.array_equal, part, (memory[2:], values[2:])))
+
+
+def test_golden_random_numbers_and_counts():
+    """These change only with the documented stream; they do not depend on the processor."""
+    circuit = Circuit(3).h(0).h(1).h(2).measure_all()
+    result = StatevectorSimulator().run([circuit, circuit], shots=200, seed=42, memory=True)
+    digest = hashlib.sha256(b"".join(c.memory.astype("<i8").tobytes() for c in result.circuits)).hexdigest()
+    assert digest[:16] == "378ac96d8e8782a9"
+
+
+def test_counts_are_those_of_the_memory_with_and_without_it():
+    circuit = ansatz(5).measure_all()
+    values = points(circuit, 7)
+    run = StatevectorSimulator().run
+    plain = run(circuit, shots=500, seed=1, parameters=values)
+    kept = run(circuit, shots=500, seed=1, parameters=values, memory=True)
+    for point in range(7):
+        memory = kept.get_memory(point=point)
+        counts = plain.get_counts(point=point)
+        assert counts == kept.get_counts(point=point) == {key: memory.count(key) for key in set(memory)}
+    assert (plain.counts_array().sum(axis=1) == 500).all()
+
+
+@pytest.mark.parametrize("shots", [100, 100_000])
+def test_counts_follow_the_probabilities(shots):
+    circuit = ansatz(4)
+    values = points(circuit, 5)
+    run = StatevectorSimulator().run
+    exact = run(circuit, shots=None, parameters=values).get_probabilities()
+    counts = run(circuit.copy().measure_all(), shots=shots, seed=2, parameters=values).counts_array()
+    for seen, probabilities in zip(counts, exact, strict=True):
+        assert_drawn_from(seen, probabilities)
+
+
+def test_neighbouring_points_circuits_and_seeds_have_different_numbers():
+    circuit = Circuit(8).h(0)
+    for qubit in range(1, 8):
+        circuit.h(qubit)
+    circuit.rz(Parameter("a"), 0).measure_all()
+    run = StatevectorSimulator().run
+    memories = [
+        c.memory for c in run([circuit] * 2, shots=64, seed=1, memory=True, parameters=[[[0.0], [0.0]]] * 2).circuits
+    ]
+    memories.append(run(circuit, shots=64, seed=2, memory=True, parameters=[[0.0], [0.0]]).circuits[0].memory)
+    rows = np.concatenate(memories)
+    assert len({row.tobytes() for row in rows}) == 6
+
+
+def test_mid_circuit_measurement_and_conditions_teleport_a_state():
+    result = StatevectorSimulator().run(teleport(0.9), shots=20_000, seed=4)
+    ones = sum(count for key, count in result.get_counts().items() if key[0] == "1")
+    assert abs(ones / 20_000 - np.sin(0.45) ** 2) < 5 * np.sqrt(0.25 / 20_000)
+
+
+def test_reset_gives_zero_and_keeps_the_rest_of_an_entangled_state():
+    circuit = Circuit(2).h(0).cx(0, 1).reset(0).measure_all()
+    counts = StatevectorSimulator().run(circuit, shots=1000, seed=1).get_counts()
+    assert counts.keys() == {"00", "10"}
+    assert 400 < counts["10"] < 600
+
+
+def test_a_condition_that_no_shot_meets_changes_nothing():
+    circuit = Circuit(2, 2).measure(0, 0).x(1).c_if(0).reset(1).c_if(0).measure(1, 1)
+    assert StatevectorSimulator().run(circuit, shots=10).get_counts() == {"00": 10}
+
+
+def test_bits_stand_where_they_were_measured_to_registers_apart():
+    circuit = Circuit(3, 2).x(0).measure(0, 1).add_register("d", 2).measure(2, 3).measure(0, 2)
+    assert StatevectorSimulator().run(circuit, shots=3).get_counts() == {"01 10": 3}
+
+
+def test_expectation_values_are_those_of_the_matrices():
+    circuit = ansatz(3, phases=True)
+    values = points(circuit, 4)
+    x, y, z = np.array([[0, 1], [1, 0]]), np.array([[0, -1j], [1j, 0]]), np.diag([1, -1])
+    matrix = 0.5 * np.kron(np.kron(x, y), z) - 2 * np.kron(np.kron(np.eye(2), z), y)
+    run = StatevectorSimulator().run
+    states = run(circuit, shots=None, parameters=values).get_statevector()
+    found = run(circuit, shots=None, parameters=values, observables=[{"XYZ": 0.5, "Y0 Z1": -2}]).expectation_values
+    expected = np.einsum("pi,ij,pj->p", states.conj(), matrix, states).real
+    np.testing.assert_allclose(found[:, 0], expected, atol=1e-13)
+
+
+def test_initial_states_single_precision_and_pickling():
+    state = np.array([0.6, 0, 0, 0.8j])
+    run = StatevectorSimulator().run
+    result = run(Circuit(2).x(0), shots=None, initial_state=state, precision="single")
+    assert result.get_statevector().dtype == np.complex64
+    np.testing.assert_allclose(result.get_statevector(), [0, 0.6, 0.8j, 0], atol=1e-7)
+    assert np.array_equal(pickle.loads(pickle.dumps(result)).get_statevector(), result.get_statevector())
+    assert run(Circuit(2).measure_all(), shots=5, initial_state=2).get_counts() == {"10": 5}
+
+
+def test_a_plan_runs_like_its_circuit():
+    circuit = ansatz(3)
+    values = points(circuit, 2)
+    run = StatevectorSimulator().run
+    compiled = pickle.loads(pickle.dumps(plan.compile(circuit)))
+    states = run(compiled, shots=None, parameters=values).get_statevector()
+    assert np.array_equal(states, run(circuit, shots=None, parameters=values).get_statevector())
+
+
+A = Parameter("a")
+ONE = Circuit(1).rx(A, 0).measure_all()
+BAD = {
+    "unbound parameter": (ONE, {}, ValueError, "'a' has no value"),
+    "wrong number of parameters": (ONE, {"parameters": [1.0, 2.0]}, ValueError, r"\(1,\) or \(points, 1\).*not \(2,\)"),
+    "wrong shape": (ONE, {"parameters": np.zeros((2, 2, 1))}, ValueError, r"not \(2, 2, 1\)"),
+    "unknown parameter": (ONE, {"parameters": {"a": 1.0, "b": 2.0}}, ValueError, "no parameter 'b'"),
+    "unequal lengths": (Circuit(1).rx(A, 0).ry(Parameter("b"), 0), {"parameters": {"a": [1.0, 2], "b": [1.0, 2, 3]}},
+                        ValueError, "one length"),
+    "NaN": (ONE, {"parameters": [[0.0], [np.nan]]}, ValueError, "'a' is nan at point 1"),
+    "text": (ONE, {"parameters": ["x"]}, TypeError, "real numbers"),
+    "negative shots": (Circuit(1), {"shots": -1}, ValueError, "at least 1.*-1"),
+    "fractional shots": (Circuit(1), {"shots": 1.5}, TypeError, "1.5"),
+    "negative seed": (Circuit(1), {"seed": -1}, ValueError, "-1"),
+    "fractional seed": (Circuit(1), {"seed": 0.5}, TypeError, "0.5"),
+    "precision": (Circuit(1), {"precision": "half"}, ValueError, "half"),
+    "observable of wrong length": (Circuit(2), {"observables": ["Z"]}, ValueError, "'Z' is no Pauli string for 2"),
+    "observable beyond": (Circuit(2), {"observables": ["Z2"]}, ValueError, "beyond"),
+    "observable of wrong type": (Circuit(2), {"observables": [3]}, TypeError, "not 3"),
+    "initial state of wrong shape": (Circuit(2), {"initial_state": [1, 0]}, ValueError, r"\(4,\)"),
+    "initial state not normalised": (Circuit(1), {"initial_state": [1, 1]}, ValueError, "norm 1.41421"),
+    "initial state beyond": (Circuit(1), {"initial_state": 2}, ValueError, "no basis state"),
+    "too many qubits": (Circuit(50), {}, MemoryError, r"needs [\d,]+ bytes, but [\d,]+ are available"),
+    "exact with reset": (Circuit(1).reset(0), {"shots": None}, ValueError, "no one state"),
+    "no circuit": ("h 0", {}, TypeError, "'h'"),
+    "unequal sets": ([ONE, ONE], {"parameters": [[1.0]]}, ValueError, "2 sets"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("circuit", "options", "error", "message"), BAD.values(), ids=BAD)
+def test_bad_input_is_refused_with_what_and_value(circuit, options, error, message):
+    with pytest.raises(error, match=message):
+        StatevectorSimulator().run(circuit, **options)
+
+
+@pytest.mark.parametrize("ask", ["get_counts", "get_memory", "get_statevector", "counts_array", "get_probabilities"])
+def test_what_was_not_asked_for_says_how_to_ask(ask):
+    with pytest.raises(ValueError, match=r"run with|there are no"):
+        getattr(StatevectorSimulator().run(Circuit(1), shots=1), ask)()
+
+
+def test_a_point_or_circuit_that_is_not_there_is_an_index_error():
+    result = StatevectorSimulator().run(Circuit(1).measure_all())
+    with pytest.raises(IndexError, match="no point 1; the run had 1"):
+        result.get_counts(point=1)
+    with pytest.raises(IndexError, match="no circuit 1"):
+        result.get_counts(1)
