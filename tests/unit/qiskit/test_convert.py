@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 from qiskit.circuit import Parameter, ParameterVector
-from qiskit.circuit.library import QFTGate, XGate, efficient_su2, get_standard_gate_name_mapping
+from qiskit.circuit.library import C3XGate, QFTGate, efficient_su2, get_standard_gate_name_mapping
 from qiskit.circuit.random import random_circuit
 from qiskit.quantum_info import Operator, random_unitary
 
@@ -71,7 +71,7 @@ def test_open_controls_global_phases_and_composites_are_the_same_operator():
     circuit.x(0)
     circuit.ry(0.5, 1)
     circuit.cx(0, 3, ctrl_state=0)
-    circuit.append(XGate().control(3), [0, 1, 2, 3])
+    circuit.append(C3XGate(), [0, 1, 2, 3])
     circuit.append(QFTGate(3), [3, 1, 0])
     circuit.unitary(random_unitary(4, seed=1), [2, 0])
     assert_same(circuit)
