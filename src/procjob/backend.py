@@ -31,11 +31,8 @@ class Divisible(Protocol):
 
     def divide(
         self, run_input: Any, options: Mapping[str, Any], pieces: int
-    ) -> Sequence[tuple[Any, Mapping[str, Any]]]:
-        """Return input and options of at most ``pieces`` smaller runs; of one where dividing does not pay."""
-
-    def join(self, results: list[Any]) -> Any:
-        """Make the result of the whole from those of its pieces, in their order."""
+    ) -> tuple[Sequence[tuple[Any, Mapping[str, Any]]], Callable[[list[Any]], Any]]:
+        """Return input and options of at most ``pieces`` smaller runs, and what makes one result of theirs, in order."""
 
 
 class Backend:
@@ -46,7 +43,8 @@ class Backend:
     inline, so that pools do not multiply.
 
     Args:
-        simulator: a callable ``simulate(run_input, **options)``. It is sent to each worker once and shared by the
+        simulator: a callable ``simulate(run_input, **options)``; None takes a
+            `procjob.simulators.StatevectorSimulator`. It is sent to each worker once and shared by the
             jobs there, so it should not keep state between calls. One that is `Divisible` has each run divided among
             the workers; the limits of a job then hold for each piece.
         workers: number of worker processes; None takes PROCJOB_WORKERS or the cores granted; 0 runs each job in the
@@ -78,7 +76,7 @@ class Backend:
 
     def __init__(
         self,
-        simulator: Callable[..., Any],
+        simulator: Callable[..., Any] | None = None,
         *,
         workers: int | None = None,
         engine: Engine | None = None,
@@ -92,6 +90,10 @@ class Backend:
         threads_per_worker: int | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        if simulator is None:
+            from procjob.simulators import StatevectorSimulator
+
+            simulator = StatevectorSimulator()
         if not callable(simulator):
             raise TypeError(f"simulator must be callable as simulate(run_input, **options), not {simulator!r}")
         if name is not None and not isinstance(name, str):
@@ -189,9 +191,9 @@ class Backend:
     def _task(self, run_input: Any, options: Mapping[str, Any], empty: Task) -> Task | Parts:
         """Return the task of a run, or the tasks that it is divided into."""
         if self.workers > 1 and isinstance(self.simulator, Divisible):
-            pieces = self.simulator.divide(run_input, options, self.workers)
+            pieces, join = self.simulator.divide(run_input, options, self.workers)
             tasks = [replace(empty, args=(part,), kwargs=part_options) for part, part_options in pieces]
-            return tasks[0] if len(tasks) == 1 else Parts(tasks, self.simulator.join)
+            return tasks[0] if len(tasks) == 1 else Parts(tasks, join)
         return replace(empty, args=(run_input,), kwargs=options)
 
     def close(self, *, wait: bool = True, cancel: bool = False) -> None:

@@ -148,10 +148,8 @@ class Squares:
 
     def divide(self, numbers, options, pieces):
         size = -(-len(numbers) // pieces)
-        return [(numbers[at : at + size], options) for at in range(0, len(numbers), size)]
-
-    def join(self, results):
-        return [item for result in results for item in result]
+        runs = [(numbers[at : at + size], options) for at in range(0, len(numbers), size)]
+        return runs, lambda results: [item for result in results for item in result]
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2, 3])

@@ -36,11 +36,11 @@ class PauliSum:
         states = np.arange(1 << self.num_qubits, dtype=np.int64)
         out: list[tuple[int, Complexes | Reals]] = []
         for flips, terms in self.terms:
-            factors: Complexes | Reals = np.zeros(len(states), dtype=np.complex128 if flips else np.float64)
+            factors = np.zeros(len(states), dtype=np.complex128)
             for signs, ys, coefficient in terms:
-                factor = coefficient * 1j**ys if flips else coefficient
+                factor = coefficient * 1j**ys
                 factors += np.where(_parity(states & signs), -factor, factor)
-            out.append((flips, factors))
+            out.append((flips, factors if flips else factors.real.copy()))
         return out
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from procjob.simulators import sampling
 from procjob.simulators.circuit import Circuit
+from procjob.simulators.division import Join, Run, divide
 from procjob.simulators.expressions import Reals
 from procjob.simulators.gates import Complexes
 from procjob.simulators.inputs import (
@@ -119,6 +120,13 @@ class StatevectorSimulator:
             for number, (circuit, value) in enumerate(zip(given, values, strict=True))
         ]
         return Result(tuple(results), options.shots, options.seed)
+
+    #: The simulator of a backend is called.
+    __call__ = run
+
+    def divide(self, circuits: Any, options: Mapping[str, Any], pieces: int) -> tuple[list[Run], Join]:
+        """See `procjob.simulators.division.divide`; a backend divides a run among its workers by this."""
+        return divide(circuits, options, pieces, self._noise)
 
 
 #: Random numbers that are sampled with in one call.
