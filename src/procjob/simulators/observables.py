@@ -31,16 +31,16 @@ class PauliSum:
     num_qubits: int
     terms: tuple[tuple[int, tuple[tuple[int, int, float], ...]], ...]
 
-    def weights(self) -> list[tuple[int, Complexes | Reals]]:
+    def weights(self) -> list[tuple[int, NDArray[np.inexact]]]:
         """For each set of flipped bits the factor of every basis state, shape (2**n,)."""
         states = np.arange(1 << self.num_qubits, dtype=np.int64)
-        out: list[tuple[int, Complexes | Reals]] = []
+        out: list[tuple[int, NDArray[np.inexact]]] = []
         for flips, terms in self.terms:
-            factors = np.zeros(len(states), dtype=np.complex128)
+            factors: NDArray[np.inexact] = np.zeros(len(states), dtype=np.complex128 if flips else np.float64)
             for signs, ys, coefficient in terms:
-                factor = coefficient * 1j**ys
-                factors += np.where(_parity(states & signs), -factor, factor)
-            out.append((flips, factors if flips else factors.real.copy()))
+                factor = coefficient * 1j**ys if flips else coefficient
+                factors = factors + np.where(_parity(states & signs), -factor, factor)
+            out.append((flips, factors))
         return out
 
 
@@ -104,7 +104,7 @@ class Expectation:
 
     def __init__(self, observables: Sequence[PauliSum]) -> None:
         self._count = len(observables)
-        self._parts: dict[int, list[tuple[int, Complexes | Reals]]] = {}
+        self._parts: dict[int, list[tuple[int, NDArray[np.inexact]]]] = {}
         for number, observable in enumerate(observables):
             for flips, weights in observable.weights():
                 self._parts.setdefault(flips, []).append((number, weights))

@@ -1,7 +1,10 @@
 """The simulator as a user sees it: counts, memory, states, expectation values, and the same bits in every batch."""
 
 import hashlib
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -62,6 +65,25 @@ def test_a_run_that_is_split_gives_the_same_bits(cut):
     simulator = StatevectorSimulator()
     split = everything(simulator, circuit, values[:cut]) + everything(simulator, circuit, values[cut:], first=(0, cut))
     assert split == everything(simulator, circuit, values)
+
+
+def test_the_number_of_blas_threads_changes_no_bit():
+    """Sizes at which OpenBLAS would use its threads, were the arrays not cut."""
+    code = """if True:
+        import hashlib, numpy as np
+        from procjob.simulators import Circuit, StatevectorSimulator
+        circuit = Circuit(15)
+        for qubit in range(15):
+            circuit.ry(0.1 + qubit, qubit).rz(0.3 * qubit, qubit).rxx(0.7, qubit, (qubit + 1) % 15)
+        states = StatevectorSimulator().run(circuit, shots=None, observables=["Z0 Z1"], keep_states=True)
+        print(hashlib.sha256(states.get_statevector().tobytes() + states.expectation_values.tobytes()).hexdigest())
+    """
+    digests = set()
+    for threads in "12":
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": threads}
+        run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        digests.add(run.stdout)
+    assert len(digests) == 1
 
 
 def noisy():
