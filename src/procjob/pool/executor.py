@@ -9,8 +9,9 @@
 Invariants:
 - Only the pool thread touches the scheduler, the workers and the selector. It never runs a callback of the user and
   never blocks but in `select`, until the next thing that can happen or the next deadline.
-- Callers only append to the inbox (atomic) and then wake the thread, so a KeyboardInterrupt or a finalizer between any
-  two of their bytecodes leaves nothing half-changed.
+- Callers only append to the inbox (atomic) and then wake the thread, so a finalizer between any two of their bytecodes
+  leaves nothing half-changed, and neither does a Ctrl-C (CPython answers one when a call ends, a function begins or a
+  loop turns).
 - After the gate is shut (`_over`) nothing enters the inbox, and what was in it has been settled.
 """
 
@@ -219,9 +220,11 @@ class Pool:
             if sink is not None:
                 sink(Accepted(time.monotonic(), future))
             self._calls[spec.id] = call
-            self._inbox.append((self._scheduler.submit, (spec,)))
-            if self._asleep:
-                _wake(self._wake_write)
+            try:
+                self._put(self._scheduler.submit, spec)
+            except BaseException:  # a Ctrl-C: nobody gets the future
+                future.cancel()
+                raise
         return future
 
     def check_open(self) -> None:
@@ -296,9 +299,17 @@ class Pool:
         """Have the pool thread carry out the actions of ``command(*args)``."""
         with self._gate:
             if not self._over:
-                self._inbox.append((command, args))
-                if self._asleep:
-                    _wake(self._wake_write)
+                self._put(command, *args)
+
+    def _put(self, command: Callable[..., list[Action]], *args: Any) -> None:
+        try:
+            self._inbox.append((command, args))
+        finally:  # also if a Ctrl-C strikes when `append` returns; until the write, nothing is called that it could strike
+            if self._asleep:
+                try:  # noqa: SIM105
+                    os.write(self._wake_write, b"\0")
+                except BlockingIOError:
+                    pass  # full: it is awake as soon as it looks
 
     # ------------------------------------------------------------ the pool thread
 
@@ -595,11 +606,6 @@ class Pool:
         return []
 
 
-def _wake(fd: int) -> None:
-    with contextlib.suppress(BlockingIOError):  # full: it is awake as soon as it looks
-        os.write(fd, b"\0")
-
-
 # ---------------------------------------------------------------- what a verdict says
 
 
@@ -670,11 +676,12 @@ def _close_all() -> None:
     global _exiting  # noqa: PLW0603  (a process exits once)
     _exiting = True
     pools = [pool for pool in list(_pools) if not pool._foreign()]
+    finishing = [pool for pool in pools if pool.finish_at_exit and not ended_by_ctrl_c()]
     try:
         for pool in pools:
-            stop = ended_by_ctrl_c() or not pool.finish_at_exit
+            stop = pool not in finishing
             pool.close(cancel_queued=stop, stop_running=stop)
-        for pool in pools:
+        for pool in finishing:
             pool._ended.wait()
     finally:  # a Ctrl-C while waiting stops the rest
         for pool in pools:
