@@ -9,8 +9,9 @@
 Invariants:
 - Only the pool thread touches the scheduler, the workers and the selector. It never runs a callback of the user and
   never blocks but in `select`, until the next thing that can happen or the next deadline.
-- Callers only append to the inbox (atomic) and then wake the thread, so a KeyboardInterrupt or a finalizer between any
-  two of their bytecodes leaves nothing half-changed.
+- Callers only append to the inbox (atomic) and then wake the thread, so a finalizer between any two of their bytecodes
+  leaves nothing half-changed, and neither does a Ctrl-C (CPython answers one when a call ends, a function begins or a
+  loop turns).
 - After the gate is shut (`_over`) nothing enters the inbox, and what was in it has been settled.
 """
 
@@ -219,7 +220,11 @@ class Pool:
             if sink is not None:
                 sink(Accepted(time.monotonic(), future))
             self._calls[spec.id] = call
-            self._put(self._scheduler.submit, (spec,))
+            try:
+                self._put(self._scheduler.submit, spec)
+            except BaseException:  # a Ctrl-C: nobody gets the future
+                future.cancel()
+                raise
         return future
 
     def check_open(self) -> None:
@@ -300,20 +305,19 @@ class Pool:
         """Have the pool thread carry out the actions of ``command(*args)``."""
         with self._gate:
             if not self._over:
-                self._put(command, args)
+                self._put(command, *args)
 
-    def _put(self, command: Callable[..., list[Action]], args: tuple[Any, ...]) -> None:
-        """Append to the inbox and wake the pool thread, once for all that comes before it looks.
-
-        A Ctrl-C cannot strike between the two lines that mark it awake and wake it: Python handles signals at calls.
-        """
-        self._inbox.append((command, args))
-        if self._asleep:
-            try:
+    def _put(self, command: Callable[..., list[Action]], *args: Any) -> None:
+        """Append to the inbox and wake the pool thread, once for all that comes before it looks."""
+        try:
+            self._inbox.append((command, args))
+        finally:  # also if a Ctrl-C strikes when `append` returns; until the write, nothing is called that it could strike
+            if self._asleep:
                 self._asleep = False
-                os.write(self._wake_write, b"\0")
-            except BlockingIOError:
-                pass  # the pipe is full: it is awake as soon as it looks
+                try:  # noqa: SIM105
+                    os.write(self._wake_write, b"\0")
+                except BlockingIOError:
+                    pass  # full: it is awake as soon as it looks
 
     # ------------------------------------------------------------ the pool thread
 
@@ -680,11 +684,12 @@ def _close_all() -> None:
     global _exiting  # noqa: PLW0603  (a process exits once)
     _exiting = True
     pools = [pool for pool in list(_pools) if not pool._foreign()]
+    finishing = [pool for pool in pools if pool.finish_at_exit and not ended_by_ctrl_c()]
     try:
         for pool in pools:
-            stop = ended_by_ctrl_c() or not pool.finish_at_exit
+            stop = pool not in finishing
             pool.close(cancel_queued=stop, stop_running=stop)
-        for pool in pools:
+        for pool in finishing:
             pool._ended.wait()
     finally:  # a Ctrl-C while waiting stops the rest
         for pool in pools:

@@ -3,13 +3,18 @@
 Two facts decide a cancel, both under the future's own lock: whether the pool has claimed the task for a worker, and
 whether the future is final. Unclaimed: CANCELLED at once. Claimed: the stop is requested, and whatever the task does
 from then on, the future ends CANCELLED, once the worker has let go. All callbacks run in the pool's dispatcher thread.
+
+A Ctrl-C in the middle of `cancel` loses nothing for good: the stop is requested all the same, and `settle`, which comes
+of it, tells whoever has not been told. One between the lock and the block behind it would lock out the pool thread.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
+from operator import attrgetter
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -19,13 +24,20 @@ class Owner(Protocol):
     """What a future needs of whatever executes its task."""
 
     def request_stop(self, task: int) -> None:
-        """Stop a task; called once, after a cancel was accepted, without any lock held."""
+        """Stop a task; called after a cancel was accepted, without any lock held. May be called again."""
 
     def has_begun(self, task: int) -> bool:
         """Whether a worker has begun the task, if the future was not told; False once it has let go."""
 
     def post(self, fn: Callable[..., object], *args: Any) -> None:
         """Run a callback of the user elsewhere, in order."""
+
+
+class _Condition(threading.Condition):
+    """A condition that is entered and left in C, where no Ctrl-C can strike."""
+
+    __enter__ = property(attrgetter("_lock.__enter__"))
+    __exit__ = property(attrgetter("_lock.__exit__"))
 
 
 class TaskFuture(Future[T]):
@@ -43,6 +55,7 @@ class TaskFuture(Future[T]):
 
     def __init__(self, owner: Owner, task: int) -> None:
         super().__init__()
+        self._condition = _Condition()
         self._owner = owner
         self._task = task
         self._claimed = False
@@ -50,15 +63,17 @@ class TaskFuture(Future[T]):
 
     def cancel(self) -> bool:
         """Stop the task. True: the future is or will be CANCELLED; False: it already has a result or an exception."""
-        with self._condition:
-            if self._state == FINISHED:
-                return False
-            if self._stop_accepted or self._state == CANCELLED_AND_NOTIFIED:
-                return True
-            self._stop_accepted = True
-            if not self._claimed:
-                self._end_cancelled()
-        self._owner.request_stop(self._task)
+        asked = False
+        try:
+            with self._condition:
+                if self._state in (CANCELLED_AND_NOTIFIED, FINISHED):
+                    return self._state != FINISHED
+                asked = self._stop_accepted = True
+                if not self._claimed:
+                    self._end_cancelled()
+        finally:
+            if asked:
+                self._owner.request_stop(self._task)
         return True
 
     def running(self) -> bool:
@@ -97,6 +112,7 @@ class TaskFuture(Future[T]):
         """Make the future final, unless it is. An accepted stop wins over what the task ended with."""
         with self._condition:
             if self._state in (CANCELLED_AND_NOTIFIED, FINISHED):
+                self._invoke_callbacks()  # those that a Ctrl-C in `cancel` has left
                 return
             if cancelled or self._stop_accepted:
                 self._end_cancelled()
@@ -116,6 +132,5 @@ class TaskFuture(Future[T]):
         self._invoke_callbacks()
 
     def _invoke_callbacks(self) -> None:
-        for callback in self._done_callbacks:
-            self._owner.post(callback, self)
-        self._done_callbacks.clear()
+        while self._done_callbacks:
+            self._owner.post(self._done_callbacks.pop(0), self)
