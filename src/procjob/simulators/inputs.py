@@ -103,6 +103,8 @@ def parameter_values(parameters: Parameters | None, names: Sequence[str]) -> tup
         columns, points = _from_mapping(parameters, names)
     else:
         columns, points = _from_array(parameters, names)
+    if 0 in points:
+        raise ValueError("parameters has no points; its first axis has length 0")
     if not np.isfinite(columns).all():
         row, column = np.argwhere(~np.isfinite(columns))[0]
         raise ValueError(f"parameter {names[row]!r} is {columns[row, column]} at point {column}; it must be finite")

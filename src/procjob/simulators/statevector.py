@@ -109,16 +109,17 @@ class StatevectorSimulator:
             self._batch,
         )
         results = [
-            _run_circuit(
-                circuit if isinstance(circuit, Plan) else compile(circuit, self._noise),
-                value,
-                initial_state,
-                first[0] + number,
-                options,
-            )
+            _run_circuit(self._planned(circuit), value, initial_state, first[0] + number, options)
             for number, (circuit, value) in enumerate(zip(given, values, strict=True))
         ]
         return Result(tuple(results), options.shots, options.seed)
+
+    def _planned(self, circuit: Circuit | Plan) -> Plan:
+        if isinstance(circuit, Plan):
+            return circuit
+        # The tables of a plan are as long as a state.
+        check_memory(3 * 16 << circuit.num_qubits, f"a state of {circuit.num_qubits} qubits")
+        return compile(circuit, self._noise)
 
 
 #: Random numbers that are sampled with in one call.
@@ -143,7 +144,7 @@ def _run_circuit(
     values, points = parameter_values(parameters, plan.parameters)
     size = 1 << plan.num_qubits
     batch = options.batch or batch_size(plan.num_qubits)
-    kept = values.shape[1] if options.keep_states else 0
+    kept = 2 * values.shape[1] if options.keep_states else 0  # parts, then the whole
     check_memory(
         (3 * min(batch, max(values.shape[1], options.shots or 1)) + kept) * size * options.dtype.itemsize,
         f"a batch of states of {plan.num_qubits} qubits",
