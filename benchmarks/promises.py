@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import select
 import signal
 import statistics
 import subprocess
@@ -207,17 +208,17 @@ def leaving() -> None:
             start_new_session=True,
         )
         script.stdout.readline()  # type: ignore[union-attr]
-        family = psutil.Process(script.pid).children(recursive=True)
+        family = [os.pidfd_open(child.pid) for child in psutil.Process(script.pid).children(recursive=True)]
         began = time.perf_counter()
         stop(script)
         script.wait()
         left = time.perf_counter() - began
-        alive = psutil.wait_procs(family, timeout=10)[1]
+        ended = sum(bool(select.select([process], [], [], 10)[0]) for process in family)
         gone = time.perf_counter() - began
         say(
             what,
             "< 2 s, nothing left",
-            f"script {left:.2f} s, its {len(family)} processes {gone:.2f} s, {len(alive)} left",
+            f"script {left:.2f} s, its {len(family)} processes {gone:.2f} s, {len(family) - ended} left",
         )
 
 

@@ -21,12 +21,14 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time a name is i
     from procjob.job import Job, JobV1
     from procjob.pool.executor import ProcessPoolExecutor
     from procjob.pool.session import report_progress, stop_requested
+    from procjob.simulators import Circuit, Parameter, Result, StatevectorSimulator
     from procjob.status import JOB_FINAL_STATES, JobStatus
     from procjob.waiting import as_completed, wait
 
 __all__ = [
     "JOB_FINAL_STATES",
     "Backend",
+    "Circuit",
     "Job",
     "JobCancelledError",
     "JobError",
@@ -35,9 +37,12 @@ __all__ = [
     "JobV1",
     "MemoryLimitExceeded",
     "NotPicklableError",
+    "Parameter",
     "ProcessPoolExecutor",
     "ProcjobError",
     "RemoteError",
+    "Result",
+    "StatevectorSimulator",
     "TimeLimitExceeded",
     "WorkerDiedError",
     "as_completed",
@@ -51,6 +56,7 @@ __version__ = "0.1.0"
 _HOME = {
     "JOB_FINAL_STATES": "status",
     "Backend": "backend",
+    "Circuit": "simulators",
     "Job": "job",
     "JobCancelledError": "errors",
     "JobError": "errors",
@@ -59,9 +65,12 @@ _HOME = {
     "JobV1": "job",
     "MemoryLimitExceeded": "errors",
     "NotPicklableError": "errors",
+    "Parameter": "simulators",
     "ProcessPoolExecutor": "pool.executor",
     "ProcjobError": "errors",
     "RemoteError": "errors",
+    "Result": "simulators",
+    "StatevectorSimulator": "simulators",
     "TimeLimitExceeded": "errors",
     "WorkerDiedError": "errors",
     "as_completed": "waiting",

@@ -7,17 +7,32 @@ import reprlib
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
 
 from procjob.engine import Engine, InlineEngine, ProcessEngine, Task
 from procjob.job import Job
+from procjob.parts import Parts
 from procjob.pool import checks
 from procjob.pool.scheduler import Limits
 from procjob.pool.session import in_worker
 from procjob.status import JobStatus
 
 _UNSET: Any = object()
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """What a simulator has besides its call if one run can be divided among workers.
+
+    The joined results have to be those of the undivided run, to the bit, for any division.
+    """
+
+    def divide(
+        self, run_input: Any, options: Mapping[str, Any], pieces: int
+    ) -> tuple[Sequence[tuple[Any, Mapping[str, Any]]], Callable[[list[Any]], Any]]:
+        """Return input and options of at most ``pieces`` smaller runs, and what makes one result of theirs, in order."""
 
 
 class Backend:
@@ -28,8 +43,10 @@ class Backend:
     inline, so that pools do not multiply.
 
     Args:
-        simulator: a callable ``simulate(run_input, **options)``. It is sent to each worker once and shared by the
-            jobs there, so it should not keep state between calls.
+        simulator: a callable ``simulate(run_input, **options)``; None takes a
+            `procjob.simulators.StatevectorSimulator`. It is sent to each worker once and shared by the
+            jobs there, so it should not keep state between calls. One that is `Divisible` has each run divided among
+            the workers; the limits of a job then hold for each piece.
         workers: number of worker processes; None takes PROCJOB_WORKERS or the cores granted; 0 runs each job in the
             caller's process, inside ``run``.
         engine: what executes the jobs instead; stays yours to close. Excludes ``workers`` and the worker settings.
@@ -59,7 +76,7 @@ class Backend:
 
     def __init__(
         self,
-        simulator: Callable[..., Any],
+        simulator: Callable[..., Any] | None = None,
         *,
         workers: int | None = None,
         engine: Engine | None = None,
@@ -73,6 +90,10 @@ class Backend:
         threads_per_worker: int | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        if simulator is None:
+            from procjob.simulators import StatevectorSimulator
+
+            simulator = StatevectorSimulator()
         if not callable(simulator):
             raise TypeError(f"simulator must be callable as simulate(run_input, **options), not {simulator!r}")
         if name is not None and not isinstance(name, str):
@@ -94,7 +115,7 @@ class Backend:
         )
         self._shipped = self._engine.ship(simulator, label="simulator")
         self._jobs: weakref.WeakSet[Job] = weakref.WeakSet()
-        self._jobs_lock = threading.Lock()
+        self._jobs_lock = threading.RLock()  # a signal handler may close the backend in the middle of a `run`
         self._closed = False
         if self._owns_engine:
             weakref.finalize(self, self._engine.close, wait=False).atexit = False
@@ -155,7 +176,9 @@ class Backend:
             raise TypeError(f"metadata must be a mapping, not {metadata!r}")
         identity = uuid.uuid4().hex if job_id is None else job_id
         text = brief(run_input)  # now: the input may be changed while the job runs
-        task = Task(self._shipped, (run_input,), options, limits, lambda: f"job {identity} ({text})")
+        task = self._task(
+            run_input, options, Task(self._shipped, limits=limits, describe=lambda: f"job {identity} ({text})")
+        )
         job = Job(self, identity, task=task, engine=self._engine, inputs=run_input, tags=words)
         job.metadata.update(metadata or {})
         with self._jobs_lock:
@@ -164,6 +187,14 @@ class Backend:
             self._jobs.add(job)
         job.submit()
         return job
+
+    def _task(self, run_input: Any, options: Mapping[str, Any], empty: Task) -> Task | Parts:
+        """Return the task of a run, or the tasks that it is divided into."""
+        if self.workers > 1 and isinstance(self.simulator, Divisible):
+            pieces, join = self.simulator.divide(run_input, options, self.workers)
+            tasks = [replace(empty, args=(part,), kwargs=part_options) for part, part_options in pieces]
+            return tasks[0] if len(tasks) == 1 else Parts(tasks, join)
+        return replace(empty, args=(run_input,), kwargs=options)
 
     def close(self, *, wait: bool = True, cancel: bool = False) -> None:
         """End the workers once nothing is left to do; ``cancel`` stops the jobs first. May be called again.
@@ -192,8 +223,12 @@ class Backend:
         return self
 
     def __exit__(self, exc_type: type[BaseException] | None, exc: object, traceback: object) -> None:
-        """Wait for all jobs and close; after an exception in the block, cancel them first."""
-        self.close(cancel=exc_type is not None)
+        """Wait for all jobs and close; after an exception in the block, or a Ctrl-C while waiting, cancel them."""
+        try:
+            self.close(cancel=exc_type is not None)
+        except KeyboardInterrupt:
+            self.close(wait=False, cancel=True)
+            raise
 
     def __repr__(self) -> str:
         return f"<Backend {self.name} {self.workers} workers>"

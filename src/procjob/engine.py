@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import threading
 import time
 import weakref
@@ -196,6 +195,10 @@ class _ThreadedPost:
     def request_stop(self, _: int) -> None:
         """Nothing can be stopped by default."""
 
+    def has_begun(self, _: int) -> bool:
+        """Futures of these engines are told."""
+        return False
+
     def post(self, fn: Callable[..., object], *args: Any) -> None:
         with self._lock:
             if self._dispatcher is None and not self._closed:
@@ -225,6 +228,9 @@ class _Inline:
 
     def request_stop(self, _: int) -> None:
         self.execution.stop_requested = True
+
+    def has_begun(self, _: int) -> bool:
+        return False
 
     def post(self, fn: Callable[..., object], *args: Any) -> None:
         self.callbacks.post(fn, *args)
@@ -498,8 +504,7 @@ def _execute(pickled: bytes) -> _Remote:
     """Run a call wherever the executor has brought it."""
     started = Started(time.monotonic(), 0, os.getpid(), gethostname())
     events: list[bytes] = []
-    # Pickled here and now, as a worker does: what cannot be is an error of the call that reports it.
-    execution = session.Session(lambda event: events.append(pickle.dumps(event, pickle.HIGHEST_PROTOCOL)))
+    execution = session.Session(events.append, session.dumps_event)
     began, cpu_began = time.perf_counter(), time.thread_time()
     try:
         with capture(execution):

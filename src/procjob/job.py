@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from procjob.errors import JobCancelledError, JobError, JobTimeoutError
 from procjob.events import Accepted, Event, Finished, Logged, Progressed, Started
+from procjob.parts import Parts, WholeFuture, submit_parts
 from procjob.pool import checks
 from procjob.pool.dispatcher import run_logged
 from procjob.status import JOB_FINAL_STATES, JobStatus
@@ -139,7 +140,7 @@ class Job(JobV1):
     Args:
         backend: what it runs on, or None.
         job_id: unique id.
-        task: the call.
+        task: the call, or the calls that it is made of.
         engine: what executes it.
         inputs: what the user passed to ``run``; kept for `inputs`.
         tags: words to find it by.
@@ -151,7 +152,7 @@ class Job(JobV1):
         backend: Any,
         job_id: str,
         *,
-        task: Task,
+        task: Task | Parts,
         engine: Engine,
         inputs: Any = None,
         tags: Iterable[str] = (),
@@ -159,7 +160,7 @@ class Job(JobV1):
     ) -> None:
         super().__init__(backend, job_id, **metadata)
         self.tags = tuple(tags)
-        self._task: Task | None = task
+        self._task: Task | Parts | None = task
         self._engine = engine
         self._inputs = inputs
         self._lock = threading.Lock()
@@ -190,7 +191,10 @@ class Job(JobV1):
             task, self._phase = self._task, JobStatus.VALIDATING
             self._entered[JobStatus.VALIDATING] = time.monotonic()
         try:
-            self._engine.submit(task, self._on_event)
+            if isinstance(task, Parts):
+                submit_parts(self._engine, task, self._on_event)
+            else:
+                self._engine.submit(task, self._on_event)
         finally:
             with self._lock:
                 if self._future is None:
@@ -321,7 +325,10 @@ class Job(JobV1):
 
     def queue_position(self) -> int | None:
         """Return how many tasks are queued before this job, 0 if it is the next; None if it is not queued."""
-        return None if self._future is None else self._engine.queue_position(self._future)
+        future = self._future
+        if isinstance(future, WholeFuture):
+            return future.queue_position(self._engine)
+        return None if future is None else self._engine.queue_position(future)
 
     def progress(self) -> Progressed | None:
         """Return the last progress that the task reported; None if it has not."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
+import stat
 import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
@@ -19,20 +21,23 @@ DEADLINE = 30.0
 
 def test_a_killed_worker_costs_exactly_the_job_it_ran():
     def nap(n):
+        if n == 40:
+            procjob.report_progress(1)
+            time.sleep(600)
         time.sleep(0.01)
         return n
 
     with procjob.Backend(nap, workers=4) as backend:
         jobs = [backend.run(n) for n in range(200)]
-        jobs[20].wait_for_final_state(DEADLINE)
-        victim = next(job for job in jobs if job.running())
-        os.kill(victim.metrics().worker_pid, signal.SIGKILL)
+        reported = threading.Event()
+        jobs[40].on_progress(lambda _: reported.set())
+        assert jobs[40].progress() is not None or reported.wait(DEADLINE)
+        os.kill(jobs[40].metrics().worker_pid, signal.SIGKILL)
         procjob.wait(jobs, DEADLINE)
-        lost = [job for job in jobs if not job.done()]
-        # The victim may have finished before the signal came: then the next job of that worker is the one.
-        assert len(lost) <= 1
-        assert all(isinstance(job.future.exception(), procjob.WorkerDiedError) for job in lost)
-        assert [job.result() for job in jobs if job not in lost] == [n for n in range(200) if jobs[n] not in lost]
+        lost = jobs.pop(40)
+        assert isinstance(lost.future.exception(), procjob.WorkerDiedError)
+        assert "SIGKILL" in lost.error_message()
+        assert [job.result() for job in jobs] == [n for n in range(200) if n != 40]
 
 
 def test_with_retries_a_killed_worker_costs_nothing(tmp_path):
@@ -225,3 +230,35 @@ def test_a_second_submit_and_a_job_never_submitted_are_told_so():
         with pytest.raises(procjob.JobError, match="submitted before"):
             job.submit()
         assert job.result(DEADLINE) == 1
+
+
+def test_a_task_that_writes_into_its_workers_channel_costs_only_itself():
+    def scribble(n):
+        if n == 3:
+            for fd in range(100):
+                with contextlib.suppress(OSError):
+                    if stat.S_ISSOCK(os.fstat(fd).st_mode):
+                        os.write(fd, b"\xff" * 100)
+            time.sleep(DEADLINE)
+        return n
+
+    with procjob.Backend(scribble, workers=2) as backend:
+        jobs = [backend.run(n) for n in range(8)]
+        with pytest.raises(procjob.WorkerDiedError, match="no message is of kind 255"):
+            jobs[3].result(DEADLINE)
+        assert [job.result(DEADLINE) for job in jobs if job is not jobs[3]] == [0, 1, 2, 4, 5, 6, 7]
+
+
+def test_a_copy_that_a_task_makes_of_its_worker_does_not_become_a_second_one():
+    def fork(n):
+        return n, os.fork()
+
+    with procjob.Backend(fork, workers=1) as backend:
+        (pid,) = {job.metrics().worker_pid for job in [backend.run(0)] if job.result(DEADLINE)}
+        outcomes = [backend.run(n).result(DEADLINE) for n in range(1, 6)]
+        assert [n for n, _ in outcomes] == [1, 2, 3, 4, 5]
+        assert all(copy != 0 for _, copy in outcomes), "the outcome is that of the worker itself"
+        deadline = time.monotonic() + DEADLINE
+        while any(c.status() != psutil.STATUS_ZOMBIE for c in psutil.Process(pid).children(recursive=True)):
+            assert time.monotonic() < deadline, "copies serve as workers"
+            time.sleep(0.01)

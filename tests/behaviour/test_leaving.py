@@ -29,20 +29,28 @@ JOBS = """
     for job in jobs[:2]:
         while job.progress() is None:
             time.sleep(0.01)
-    print(*(int(job.progress().done) for job in jobs[:2]), flush=True)
+
+    def ready():
+        print(*(int(job.progress().done) for job in jobs[:2]), flush=True)
 """
 ENDINGS = {
-    "unhandled": "jobs[50].result()",
-    "in a with block": "with backend: jobs[50].result()",
+    "unhandled": "ready(); jobs[50].result()",
+    "in a with block": "with backend: ready(); jobs[50].result()",
     "caught": """
         try:
+            ready()
             jobs[50].result()
         except KeyboardInterrupt:
             print("caught", flush=True)
             sys.exit(3)
         """,
-    "waiting": "procjob.wait(jobs)",
-    "computing": "while True: pass",
+    "waiting": "ready(); procjob.wait(jobs)",
+    "computing": "ready()\nwhile True: pass",
+    "in a callback": """
+        jobs[50].add_done_callback(lambda _: (ready(), time.sleep(600)))
+        jobs[50].cancel()
+        jobs[51].result()
+        """,
 }
 EXECUTOR = """
     import os, sys, time
@@ -113,6 +121,36 @@ def test_ctrl_c_in_the_with_block_of_an_executor_stops_its_calls():
     assert process.returncode == -signal.SIGINT, err
 
 
+@pytest.mark.parametrize(
+    "pool", ["procjob.Backend(time.sleep, workers=2)", "procjob.ProcessPoolExecutor(2)"], ids=["backend", "executor"]
+)
+def test_ctrl_c_while_a_with_block_waits_for_its_jobs_cancels_them(pool):
+    process = script(
+        f"""
+        import os, procjob, time
+        pool = {pool}
+        run = getattr(pool, "run", None) or (lambda seconds: pool.submit(time.sleep, seconds))
+        try:
+            with pool:
+                jobs = [run(60.0) for _ in range(4)]
+                while not jobs[1].running():
+                    time.sleep(0.01)
+                print(flush=True)
+        except KeyboardInterrupt:
+            for job in jobs:
+                while not job.cancelled():
+                    time.sleep(0.01)
+            print("cancelled", flush=True)
+            os._exit(0)  # not by the interpreter's exit, which stops them anyway
+        """
+    )
+    process.stdout.readline()
+    time.sleep(0.1)  # until it waits
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=DEADLINE)
+    assert (out, err, process.returncode) == ("cancelled\n", "", 0)
+
+
 def test_ctrl_c_while_workers_start_prints_nothing_of_theirs():
     process = script(
         """
@@ -157,7 +195,7 @@ def test_workers_do_not_outlive_a_killed_parent(what):
 
 
 def test_a_script_that_ends_without_waiting_stops_its_jobs():
-    process = script(JOBS)
+    process = script(JOBS, "ready()")
     workers = workers_of(process)
     err = assert_gone(process, workers)
     assert process.returncode == 0

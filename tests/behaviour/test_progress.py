@@ -14,7 +14,7 @@ import pytest
 import procjob
 from procjob.progress import track
 
-DEADLINE = 30.0
+DEADLINE = 20.0
 
 
 class Screen(io.StringIO):
@@ -51,8 +51,9 @@ def backend():
             pass
         return what
 
-    with procjob.Backend(simulate, workers=2) as backend:
-        yield backend
+    backend = procjob.Backend(simulate, workers=2)
+    yield backend
+    backend.close(cancel=True)
 
 
 def last_line(screen):
@@ -84,15 +85,18 @@ def test_a_finished_bar_tells_what_became_of_the_jobs(backend):
 def test_the_bar_moves_with_the_progress_of_a_job_while_it_runs(backend):
     with screen() as shown:
         endless = backend.run("endless")
+        seen = []
 
-        def cancel_what_is_seen_to_run():
-            if shown.wait_for("0.5/1 [") and shown.wait_for("1 running"):
-                endless.cancel()
+        def watch():
+            seen.append(shown.wait_for("0.5/1 ["))
+            seen.append(shown.wait_for("1 running"))
+            endless.cancel()
 
-        watcher = threading.Thread(target=cancel_what_is_seen_to_run)
+        watcher = threading.Thread(target=watch)
         watcher.start()
         assert list(track([endless], disable=False)) == [endless]
         watcher.join()
+        assert seen == [True, True]
         assert endless.cancelled()
         assert "running" not in last_line(shown)
 

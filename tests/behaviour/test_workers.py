@@ -162,6 +162,17 @@ def test_what_a_task_prints_logs_and_warns_reaches_its_job_while_it_runs(capfd, 
     assert job.job_id() in record.getMessage()
 
 
+def test_a_broken_log_call_ends_no_task_and_is_told_on_stderr():
+    def simulate(value):
+        logging.getLogger("mine").error("%d photons", "many")
+        return value
+
+    with procjob.Backend(simulate, workers=1) as backend:
+        job = backend.run(5)
+        assert job.result(DEADLINE) == 5
+    assert "--- Logging error ---" in "".join(log.text for log in job.logs() if log.source == "stderr")
+
+
 def test_output_goes_to_the_job_that_wrote_it():
     with procjob.Backend(print, workers=2) as backend:
         jobs = [backend.run(n) for n in range(30)]
@@ -203,6 +214,24 @@ def test_a_callback_may_submit_and_wait_for_other_jobs():
         backend.run(-1).add_done_callback(follow)
         assert finished.wait(DEADLINE)
     assert got == [2]
+
+
+def test_a_callback_may_wait_for_a_job_that_prints_more_than_fits_anywhere(capfd):
+    def flood(lines):
+        for _ in range(lines):
+            print("x" * 10_000)
+        return lines
+
+    waited = threading.Event()
+    with procjob.Backend(flood, workers=1) as backend:
+
+        def follow(_):
+            if backend.run(300).result(DEADLINE) == 300:
+                waited.set()
+
+        backend.run(0).add_done_callback(follow)
+        assert waited.wait(DEADLINE)
+    assert len(capfd.readouterr().out) == 300 * 10_001
 
 
 def test_many_threads_may_run_at_once():
@@ -273,3 +302,33 @@ def test_pools_inside_a_worker_run_inline_and_are_stopped_with_it():
         job.cancel()
         job.wait_for_final_state(DEADLINE)
         assert backend.run("go").result(DEADLINE)[0] == outer, "interrupted, not killed"
+
+
+def test_a_call_that_nobody_follows_is_running_exactly_while_it_runs(tmp_path):
+    """Without a job or a limit no message says that a call has begun: whoever asks finds the worker's mark."""
+    go, begun = tmp_path / "go", tmp_path / "begun"
+
+    def wait_for_go():
+        begun.touch()
+        while not go.exists():
+            time.sleep(0.005)
+
+    with procjob.ProcessPoolExecutor(1) as pool:
+        first, second = pool.submit(wait_for_go), pool.submit(abs, -1)
+        deadline = time.monotonic() + DEADLINE
+        while not begun.exists() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert first.running()
+        assert not second.running()
+        go.touch()
+        assert second.result(DEADLINE) == 1
+        assert not first.running()
+        assert first.done()
+
+
+def test_a_death_under_a_call_that_nobody_follows_is_counted_as_begun():
+    with procjob.ProcessPoolExecutor(1) as pool:
+        future = pool.submit(os._exit, 5)
+        with pytest.raises(procjob.WorkerDiedError, match="exited with code 5"):
+            future.result(DEADLINE)
+        assert pool.submit(abs, -1).result(DEADLINE) == 1

@@ -379,10 +379,13 @@ def test_progress_reaches_the_job_and_its_listeners(engine):
     assert [p.done for p in told] == sorted(p.done for p in told)
 
 
-def test_progress_that_cannot_travel_is_an_error_of_the_call_that_reports_it(engine, is_inline):
+@pytest.mark.parametrize("held_back", [False, True])
+def test_progress_that_cannot_travel_is_an_error_of_the_call_that_reports_it(engine, is_inline, held_back):
     def simulate(_):
+        if held_back:
+            procjob.report_progress(1)  # the next one is too soon to be sent at once
         try:
-            procjob.report_progress(1, 1, bad=lambda: None)
+            procjob.report_progress(1, None if held_back else 1, bad=lambda: None)
         except Exception as error:
             return type(error).__name__
         return "accepted"
@@ -544,7 +547,9 @@ def test_only_what_executes_is_running_where_the_engine_is_truthful(engine, is_i
 
 
 def test_queue_position_is_none_for_what_is_not_queued(engine, held):
-    assert run(engine, same, 1).queue_position() is None
+    job = run(engine, same, 1)
+    assert job.result(PATIENCE) == 1
+    assert job.queue_position() is None
     assert unsubmitted(engine, same, 1).queue_position() is None
 
 

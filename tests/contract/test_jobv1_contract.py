@@ -172,22 +172,17 @@ AER_MISSES = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def run_on_aer(tmp_path_factory):
-    """Begun with the module, as it takes a while."""
-    script = Path(__file__).with_name("aer_job_contract.py")
-    output = tmp_path_factory.mktemp("aer") / "output"
-    with output.open("wb") as file:
-        run = subprocess.Popen([sys.executable, str(script), "-k", "required"], stdout=file, stderr=subprocess.STDOUT)
-    yield run, output
-    run.kill()
-    run.wait()
+def run_on_aer():
+    """Begun with the module, as it takes a while, in a thread that reaps it."""
+    command = [sys.executable, str(Path(__file__).with_name("aer_job_contract.py")), "-k", "required"]
+    with ThreadPoolExecutor(1) as executor:
+        yield executor.submit(subprocess.run, command, check=False, capture_output=True, text=True, timeout=100)
 
 
 def test_what_aers_own_job_keeps_of_what_jobv1_requires_is_printed(run_on_aer, capsys):
-    run, output = run_on_aer
-    run.wait(100)
-    outcomes = json.loads(output.read_text().splitlines()[-1])
-    assert len(outcomes) > 15, output.read_text()
+    run = run_on_aer.result()
+    outcomes = json.loads(run.stdout.splitlines()[-1])
+    assert len(outcomes) > 15, run.stdout + run.stderr
     with capsys.disabled():
         print("\n  AerJob and what JobV1 requires (the additions: run aer_job_contract.py):")
         for name, outcome in sorted(outcomes.items()):

@@ -882,5 +882,5 @@ class Schedules(RuleBasedStateMachine):
         pytest.fail("it does not come to an end")
 
 
-Schedules.TestCase.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
+Schedules.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
 TestSchedules = Schedules.TestCase

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import threading
 from collections.abc import Mapping
@@ -34,6 +35,14 @@ def whole(name: str, value: Any, *, lowest: int, expected: str = "") -> int:
     return number
 
 
+def as_float(value: Any) -> float:
+    """Return a real number as a float; one beyond them all, such as ``10**400``, as an infinity."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 def seconds(name: str, value: Any, *, positive: bool = False, optional: bool = True) -> float | None:
     """Return ``value`` as a float that a wait can take: ``inf`` becomes the longest wait there is (292 years).
 
@@ -52,7 +61,7 @@ def seconds(name: str, value: Any, *, positive: bool = False, optional: bool = T
     allowed = f"a number of seconds, {'more than 0' if positive else '0 or more'}{', or None' if optional else ''}"
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be {allowed}, not {value!r}")
-    number = float(value)
+    number = as_float(value)
     if not (number > 0 if positive else number >= 0):
         raise ValueError(f"{name} must be {allowed}, not {value!r}")
     return min(number, threading.TIMEOUT_MAX)

@@ -1,12 +1,14 @@
-"""One thread that runs the user's callbacks, in the order in which they were posted.
+"""One thread that runs what is posted to it, in order.
 
-Nothing of procjob waits for it but closing, so a callback may block, wait for other jobs or submit new ones.
+Each pool has one for the user's callbacks. Nothing of procjob waits for it but closing, so a callback may block, wait
+for other jobs or submit new ones. Another one shows output of the tasks.
 """
 
 from __future__ import annotations
 
 import atexit
 import logging
+import sys
 import threading
 import time
 import weakref
@@ -20,6 +22,8 @@ _Call = tuple[Callable[..., object], tuple[Any, ...]]
 
 #: Seconds that interpreter exit waits for callbacks that have been posted but not run.
 EXIT_PATIENCE = 10.0
+#: The same after a Ctrl-C.
+CTRL_C_PATIENCE = 1.0
 
 _open: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
 _threads: set[threading.Thread] = set()
@@ -88,9 +92,14 @@ def run_logged(fn: Callable[..., object], *args: Any) -> None:
         logger.exception("a callback raised: %r", fn)
 
 
+def ended_by_ctrl_c() -> bool:
+    """Whether the interpreter exits because of a KeyboardInterrupt that nobody has caught."""
+    return isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
+
+
 def _finish_all() -> None:
     """At exit: run what has been posted. Registered before the pools' own exit, so it comes after it."""
-    deadline = time.monotonic() + EXIT_PATIENCE
+    deadline = time.monotonic() + (CTRL_C_PATIENCE if ended_by_ctrl_c() else EXIT_PATIENCE)
     for dispatcher in list(_open):
         dispatcher.close()
     for thread in list(_threads):

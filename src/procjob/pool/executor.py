@@ -3,7 +3,8 @@
     caller ── inbox + wake pipe ──> pool thread ──> Scheduler ──> pipes, signals ──> workers
        ^                                │  ^                                           │
        └──── TaskFuture <── settles ────┘  └────── messages, output, exit descriptors ─┘
-                                        └──> Dispatcher thread: the user's callbacks, relayed output
+                                        ├──> Dispatcher thread: the user's callbacks
+                                        └──> Dispatcher thread: relayed output, which no callback may hold up
 
 Invariants:
 - Only the pool thread touches the scheduler, the workers and the selector. It never runs a callback of the user and
@@ -22,7 +23,6 @@ import logging
 import os
 import selectors
 import signal
-import sys
 import threading
 import time
 import weakref
@@ -45,7 +45,7 @@ from procjob.errors import (
 from procjob.events import Accepted, Event, EventSink, Finished, Logged, Started, Usage
 from procjob.pool import checks, wire
 from procjob.pool.constants import Constant
-from procjob.pool.dispatcher import EXIT_PATIENCE, Dispatcher, run_logged
+from procjob.pool.dispatcher import EXIT_PATIENCE, Dispatcher, ended_by_ctrl_c, run_logged
 from procjob.pool.environment import default_workers, worker_environment
 from procjob.pool.futures import TaskFuture
 from procjob.pool.pickling import add_note, dumps_call, loads, unpack_exception
@@ -100,6 +100,17 @@ class _Call:
     sink: EventSink | None
     describe: Callable[[], str] | None
     context: Context = field(default_factory=copy_context)
+    held: tuple[WorkerProcess, int] | None = None  # by whom, and which attempt
+
+    @property
+    def unannounced(self) -> bool:
+        """Whether nobody waits to be told that it has begun."""
+        return self.sink is None and self.spec.limits is NO_LIMITS
+
+    def has_begun(self) -> bool:
+        """Whether the worker that holds it has begun it."""
+        held = self.held
+        return held is not None and held[0].has_begun(self.spec.id, held[1])
 
 
 @dataclass(slots=True, eq=False)
@@ -155,20 +166,23 @@ class Pool:
 
     def _start_threads(self) -> None:
         self._log_level = captured_level()
-        self._selector = selectors.DefaultSelector()
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
-        self._selector.register(self._wake_read, selectors.EVENT_READ, self._on_wake)
-        self._dispatcher = Dispatcher("procjob-callbacks")
-        self._thread = threading.Thread(target=self._run, name="procjob-pool", daemon=True)
-        try:
+        with contextlib.ExitStack() as undo:  # no thread to be had: leave nothing behind, the next submit may try again
+            self._selector = selectors.DefaultSelector()
+            undo.callback(self._selector.close)
+            self._wake_read, self._wake_write = os.pipe()
+            undo.callback(os.close, self._wake_read)
+            undo.callback(os.close, self._wake_write)
+            os.set_blocking(self._wake_read, False)
+            os.set_blocking(self._wake_write, False)
+            self._selector.register(self._wake_read, selectors.EVENT_READ, self._on_wake)
+            self._dispatcher = Dispatcher("procjob-callbacks")
+            undo.callback(self._dispatcher.close)
+            self._relays = Dispatcher("procjob-output")
+            undo.callback(self._relays.close)
+            self._thread = threading.Thread(target=self._run, name="procjob-pool", daemon=True)
             self._thread.start()
-        except BaseException:  # no thread to be had: leave nothing behind, the next submit may try again
-            self._dispatcher.close()
-            self._close_descriptors()
-            raise
-        self._owner_pid = os.getpid()
+            self._owner_pid = os.getpid()
+            undo.pop_all()
         _pools.add(self)
 
     # ------------------------------------------------------------ any thread
@@ -197,30 +211,34 @@ class Pool:
         spec = TaskSpec(next(self._ids), limits)
         future: TaskFuture[Any] = TaskFuture(self, spec.id)
         call = _Call(spec, pickled, tuple(constants), future, sink, describe)
-        self.check_open()
+        self._check_owner()  # first: in a copy made by fork, the gate may be shut for ever
         with self._gate:
-            self.check_open()
+            self._check_state()
             if self._owner_pid is None:
                 self._start_threads()
             if sink is not None:
                 sink(Accepted(time.monotonic(), future))
             self._calls[spec.id] = call
-            self._inbox.append((self._scheduler.submit, (spec,)))
-            if self._asleep:
-                _wake(self._wake_write)
+            self._put(self._scheduler.submit, (spec,))
         return future
 
     def check_open(self) -> None:
         """Raise what `submit` would raise for the state of the pool."""
-        if _exiting:
-            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
-        if self._shut:
-            raise RuntimeError("cannot schedule new futures after shutdown")
+        self._check_owner()
+        self._check_state()
+
+    def _check_owner(self) -> None:
         if self._foreign():
             raise RuntimeError(
                 f"this pool belongs to process {self._owner_pid} and was copied by fork into {os.getpid()}; "
                 "make a new one here"
             )
+
+    def _check_state(self) -> None:
+        if _exiting:
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+        if self._shut:
+            raise RuntimeError("cannot schedule new futures after shutdown")
         if self._scheduler.broken is not None:
             raise _refusal(self._scheduler.broken)
 
@@ -230,6 +248,11 @@ class Pool:
             run_logged(fn, *args)
         else:
             self._dispatcher.post(fn, *args)
+
+    def has_begun(self, task: int) -> bool:
+        """Whether a worker has begun a task and has not let go of it; safe to call from any thread."""
+        call = self._calls.get(task)
+        return call is not None and call.has_begun()
 
     def request_stop(self, task: int) -> None:
         """Have a task stopped: it was cancelled."""
@@ -265,7 +288,8 @@ class Pool:
         if not self._ended.wait(timeout):
             return False
         self._thread.join()
-        self._dispatcher.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        for dispatcher in (self._relays, self._dispatcher):
+            dispatcher.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
         return True
 
     def _foreign(self) -> bool:
@@ -276,9 +300,20 @@ class Pool:
         """Have the pool thread carry out the actions of ``command(*args)``."""
         with self._gate:
             if not self._over:
-                self._inbox.append((command, args))
-                if self._asleep:
-                    _wake(self._wake_write)
+                self._put(command, args)
+
+    def _put(self, command: Callable[..., list[Action]], args: tuple[Any, ...]) -> None:
+        """Append to the inbox and wake the pool thread, once for all that comes before it looks.
+
+        A Ctrl-C cannot strike between the two lines that mark it awake and wake it: Python handles signals at calls.
+        """
+        self._inbox.append((command, args))
+        if self._asleep:
+            try:
+                self._asleep = False
+                os.write(self._wake_write, b"\0")
+            except BlockingIOError:
+                pass  # the pipe is full: it is awake as soon as it looks
 
     # ------------------------------------------------------------ the pool thread
 
@@ -311,15 +346,19 @@ class Pool:
             self._perform(command(*args))
 
     def _perform(self, actions: list[Action]) -> None:
+        """Carry actions out in order.
+
+        Some are events in turn; what these ask for is put at the end, so that a worker is started before it is killed.
+        """
         for action in actions:
             match action:
                 case Assign(worker, task, _):
-                    self._assign(self._live[worker], worker, self._calls[task], action)
+                    actions += self._assign(self._live[worker], worker, self._calls[task], action)
                 case Settle():
                     self._settle(self._calls[action.task], action)
                     del self._calls[action.task]
                 case StartWorker(worker):
-                    self._start(worker)
+                    actions += self._start(worker)
                 case Interrupt(worker, task, attempt):
                     self._live[worker].process.interrupt(task, attempt)
                     self._watch_writing(self._live[worker])
@@ -331,7 +370,7 @@ class Pool:
                     self._watch_writing(self._live[worker])
                 case Measure(worker):
                     rss = self._live[worker].process.tree_rss()
-                    self._perform(self._scheduler.measured(worker, rss, time.monotonic()))
+                    actions += self._scheduler.measured(worker, rss, time.monotonic())
 
     def _stop(self, task: int) -> list[Action]:
         return self._scheduler.stop(task, StopReason.CANCEL, time.monotonic())
@@ -339,29 +378,31 @@ class Pool:
     def _close(self, cancel_queued: bool, stop_running: bool) -> list[Action]:
         return self._scheduler.close(time.monotonic(), cancel_queued=cancel_queued, stop_running=stop_running)
 
-    def _assign(self, live: _Live, worker: int, call: _Call, action: Assign) -> None:
+    def _assign(self, live: _Live, worker: int, call: _Call, action: Assign) -> list[Action]:
         if not call.future.claim():
-            self._perform(self._scheduler.declined(worker, action.task, time.monotonic()))
-            return
+            return self._scheduler.declined(worker, action.task, time.monotonic())
         live.call = call
-        live.process.run(action.task, action.attempt, call.pickled, call.constants)
+        call.held = live.process, action.attempt
+        kind = wire.RunUnannounced if call.unannounced else wire.Run
+        live.process.run(kind(action.task, action.attempt, call.pickled), call.constants)
         self._watch_writing(live)
+        return []
 
     # ------------------------------------------------------------ workers come and go
 
-    def _start(self, worker: int) -> None:
+    def _start(self, worker: int) -> list[Action]:
         try:
             live = _Live(WorkerProcess(self._environment, self._log_level, self._initializer))
         except Exception as exc:  # noqa: BLE001  (whatever kept it from starting: the scheduler tries again or refuses)
             logger.warning("a worker process could not be started: %s", exc)
-            self._perform(self._scheduler.worker_gone(worker, exc, time.monotonic()))
-            return
+            return self._scheduler.worker_gone(worker, exc, time.monotonic())
         self._live[worker] = live
         process, watch = live.process, self._selector.register
         watch(process.channel_fd, selectors.EVENT_READ, lambda mask: self._on_channel(worker, mask))
         watch(process.exit_fd, selectors.EVENT_READ, lambda _: self._on_exit(worker))
         for output in process.outputs:
             watch(output.fd, selectors.EVENT_READ, self._output_reader(worker, output))
+        return []
 
     def _on_channel(self, worker: int, mask: int) -> list[Action]:
         live = self._live.get(worker)
@@ -388,6 +429,8 @@ class Pool:
                 outcome = wire.unpack_outcome(body)
                 for output in live.process.outputs if outcome.printed else ():
                     self._read_output(worker, output)
+                if live.call is not None:
+                    self._note_begun(worker, live.call, now)
                 live.call = None
                 return self._scheduler.finished_task(worker, task, attempt, (outcome, live.process.pid), now)
             case wire.Started(task, attempt):
@@ -402,6 +445,13 @@ class Pool:
             case wire.StartFailed(body):
                 live.start_failure = unpack_exception(bytes(body))
         return []
+
+    def _note_begun(self, worker: int, call: _Call, now: float) -> None:
+        """Learn from the worker's mark that an unannounced task has begun, before the mark names another one."""
+        if call.unannounced and call.held is not None and call.has_begun():
+            self._scheduler.started(worker, call.spec.id, call.held[1], now)
+            call.future.mark_running()
+        call.held = None
 
     def _on_report(self, live: _Live, body: wire.Buffer) -> None:
         try:
@@ -425,6 +475,8 @@ class Pool:
                 pass
         for fd in (live.process.channel_fd, live.process.exit_fd, *(o.fd for o in live.process.outputs)):
             self._forget(fd)
+        if live.call is not None:
+            self._note_begun(worker, live.call, time.monotonic())
         exitcode = live.process.exitcode()
         live.process.close()
         del self._live[worker]
@@ -470,11 +522,11 @@ class Pool:
             self._forget(output.fd)  # the pipe fills and the worker waits, until the dispatcher has caught up
         if live.call is not None and live.call.sink is not None:
             live.call.sink(event)
-        self._dispatcher.post(self._relay_output, worker, event, live.call)
+        self._relays.post(self._relay_output, worker, event, live.call)
         return True
 
     def _relay_output(self, worker: int, event: Logged, call: _Call | None) -> None:
-        """Dispatcher: show a text, then let the pool thread read on."""
+        """Show a text, then let the pool thread read on."""
         try:
             if call is None:
                 relay(event)
@@ -496,7 +548,7 @@ class Pool:
         if call.sink is not None:
             call.sink(event)
         if isinstance(event, Logged):
-            self._dispatcher.post(call.context.run, relay, event, call.describe)
+            self._relays.post(call.context.run, relay, event, call.describe)
 
     # ------------------------------------------------------------ ends of tasks
 
@@ -545,24 +597,17 @@ class Pool:
             self._shut = self._over = True
         while self._inbox:  # what slipped in while the last worker left is settled as cancelled
             self._empty_inbox()
-        self._close_descriptors()
-        _pools.discard(self)
-        self._dispatcher.close()
-        self._ended.set()
-
-    def _close_descriptors(self) -> None:
         self._selector.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
+        _pools.discard(self)
+        self._relays.close()
+        self._dispatcher.close()
+        self._ended.set()
 
     def _on_wake(self, _: int) -> list[Action]:
         os.read(self._wake_read, 4096)
         return []
-
-
-def _wake(fd: int) -> None:
-    with contextlib.suppress(BlockingIOError):  # full: it is awake as soon as it looks
-        os.write(fd, b"\0")
 
 
 # ---------------------------------------------------------------- what a verdict says
@@ -634,19 +679,19 @@ def _close_all() -> None:
     """At exit: finish or stop what runs, so that the interpreter neither hangs nor leaves a process behind."""
     global _exiting  # noqa: PLW0603  (a process exits once)
     _exiting = True
-    interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
     pools = [pool for pool in list(_pools) if not pool._foreign()]
     try:
         for pool in pools:
-            stop = interrupted or not pool.finish_at_exit
+            stop = ended_by_ctrl_c() or not pool.finish_at_exit
             pool.close(cancel_queued=stop, stop_running=stop)
         for pool in pools:
             pool._ended.wait()
     finally:  # a Ctrl-C while waiting stops the rest
         for pool in pools:
             pool.close(cancel_queued=True, stop_running=True)
+        deadline = time.monotonic() + EXIT_PATIENCE
         for pool in pools:
-            pool.join(EXIT_PATIENCE)
+            pool._ended.wait(max(0.0, deadline - time.monotonic()))
 
 
 atexit.register(_close_all)
@@ -781,10 +826,14 @@ class ProcessPoolExecutor(Executor):
             self._pool.join()
 
     def __exit__(self, exc_type: type[BaseException] | None, exc_val: object, exc_tb: object) -> None:
-        """Shut down; after a Ctrl-C inside the block, stop what runs instead of finishing it."""
+        """Shut down; after a Ctrl-C inside the block or meanwhile, stop what runs instead of finishing it."""
         if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
             self._pool.close(cancel_queued=True, stop_running=True)
-        self.shutdown(wait=True)
+        try:
+            self.shutdown(wait=True)
+        except KeyboardInterrupt:
+            self._pool.close(cancel_queued=True, stop_running=True)
+            raise
 
     @property
     def _max_workers(self) -> int:

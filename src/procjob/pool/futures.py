@@ -21,6 +21,9 @@ class Owner(Protocol):
     def request_stop(self, task: int) -> None:
         """Stop a task; called once, after a cancel was accepted, without any lock held."""
 
+    def has_begun(self, task: int) -> bool:
+        """Whether a worker has begun the task, if the future was not told; False once it has let go."""
+
     def post(self, fn: Callable[..., object], *args: Any) -> None:
         """Run a callback of the user elsewhere, in order."""
 
@@ -50,13 +53,19 @@ class TaskFuture(Future[T]):
         with self._condition:
             if self._state == FINISHED:
                 return False
-            if self._stop_accepted:
+            if self._stop_accepted or self._state == CANCELLED_AND_NOTIFIED:
                 return True
             self._stop_accepted = True
             if not self._claimed:
                 self._end_cancelled()
         self._owner.request_stop(self._task)
         return True
+
+    def running(self) -> bool:
+        """Return whether a worker has begun the task and has not let go of it yet."""
+        if self._claimed and self._state == PENDING and self._owner.has_begun(self._task):
+            self.mark_running()
+        return super().running()
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
         """Call ``fn(self)`` in the dispatcher thread once the future is final, or soon if it already is."""

@@ -13,12 +13,17 @@ import signal
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Sequence
+from multiprocessing.connection import Connection
 from multiprocessing.process import _children  # type: ignore[attr-defined]
+from typing import Any
 
 from loky.backend.context import LokyContext
+from loky.backend.popen_loky_posix import Popen
+from loky.backend.process import LokyProcess
 
 from procjob.pool import wire
 from procjob.pool.constants import Constant
+from procjob.pool.mark import Mark, make_page
 from procjob.pool.worker import INTERRUPT_SIGNAL, WorkerConfig, main
 
 #: Bytes of constants that a worker keeps before the least recently used are dropped.
@@ -26,6 +31,26 @@ CONSTANTS_BUDGET = 1 << 29
 #: Characters of a task's standard error that are kept for the report of its death.
 TAIL = 8192
 _READ = 1 << 16
+
+
+class _Process(LokyProcess):  # type: ignore[misc]  # loky has no annotations
+    """A loky process that is started whatever the standard streams of the parent are: closed, broken or full.
+
+    loky flushes them before it starts one, which it need not for one that is no copy of its parent.
+    """
+
+    @staticmethod
+    def _Popen(process: LokyProcess) -> Popen:  # noqa: N802  (the name of what it overrides)
+        popen = Popen.__new__(Popen)
+        popen.returncode, popen._fds = None, []
+        try:
+            popen._launch(process)
+        except UnboundLocalError as exc:  # loky's clean-up trips where there was no descriptor left for its pipes
+            raise exc.__context__ or exc from None
+        return popen
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return object.__new__, (LokyProcess,), self.__dict__  # the worker needs nothing of this module
 
 
 class OutputPipe:
@@ -64,8 +89,10 @@ class WorkerProcess:
         channel, child_channel = context.Pipe(duplex=True)
         out, child_out = context.Pipe(duplex=False)
         err, child_err = context.Pipe(duplex=False)
-        config = WorkerConfig(child_channel, child_out, child_err, os.getpid(), log_level)
-        self._process = context.Process(target=main, args=(config,), name="procjob-worker", env=environment)
+        page = Connection(make_page())  # a Connection carries any descriptor to the child
+        self._mark = Mark(page.fileno())
+        config = WorkerConfig(child_channel, child_out, child_err, page, os.getpid(), log_level)
+        self._process = _Process(target=main, args=(config,), name="procjob-worker", env=environment)
         try:
             self._process.start()
         except BaseException:
@@ -73,7 +100,7 @@ class WorkerProcess:
                 connection.close()
             raise
         finally:
-            for connection in (child_channel, child_out, child_err):
+            for connection in (child_channel, child_out, child_err, page):
                 connection.close()
             # loky unblocks SIGINT after it has started its resource tracker; workers must inherit it blocked.
             block_interrupts()
@@ -125,12 +152,12 @@ class WorkerProcess:
             self._signal_when_sent = False
             self._signal(INTERRUPT_SIGNAL)
 
-    def run(self, task: int, attempt: int, call: bytes, constants: Sequence[Constant]) -> None:
+    def run(self, message: wire.Run | wire.RunUnannounced, constants: Sequence[Constant]) -> None:
         """Hand over a task, preceded by the constants that this worker lacks."""
         self.stderr_tail = ""
         for constant in constants:
             self._ensure(constant)
-        self.send(wire.Run(task, attempt, call))
+        self.send(message)
         if constants:
             self._drop_constants(constants)
 
@@ -159,7 +186,7 @@ class WorkerProcess:
     # ------------------------------------------------------------ in
 
     def receive(self) -> tuple[deque[wire.Message], bool]:
-        """Return the messages that have arrived, and whether the worker has closed its end."""
+        """Return the messages that have arrived, and whether no more can come: the worker has closed its end, say."""
         reader = self._reader
         try:
             hung_up = not reader.fill()
@@ -169,8 +196,15 @@ class WorkerProcess:
             hung_up = False
         except ConnectionResetError:  # it died with unread input
             hung_up = True
+        except wire.BrokenStream as exc:  # a task wrote to descriptors that are not its own, or sent too much
+            self.note_stderr(f"procjob cannot read on from this worker: {exc}\n")
+            hung_up = True
         messages, reader.messages = reader.messages, deque()
         return messages, hung_up
+
+    def has_begun(self, task: int, attempt: int) -> bool:
+        """Whether the worker has begun this attempt, and nothing after it. Safe to call from any thread."""
+        return self._mark.names(task, attempt)
 
     def note_stderr(self, text: str) -> None:
         """Keep the last characters for the report of a death."""
@@ -187,7 +221,8 @@ class WorkerProcess:
         """Kill the worker and everything it has started."""
         import psutil
 
-        self._signal(getattr(signal, "SIGSTOP", signal.SIGTERM))  # so that it starts nothing while its tree is read
+        if not self._signal(signal.SIGSTOP):  # so that it starts nothing while its tree is read
+            return  # it is gone, and its pid may be somebody else's
         with contextlib.suppress(psutil.Error):
             for child in psutil.Process(self.pid).children(recursive=True):
                 with contextlib.suppress(psutil.Error):
@@ -213,13 +248,19 @@ class WorkerProcess:
         if self._own_exit_fd:
             os.close(self.exit_fd)
 
-    def _signal(self, signum: int) -> None:
+    def _signal(self, signum: int) -> bool:
+        """Send a signal; False if the process is gone."""
         # Through the descriptor where there is one: a pid may have been given to another process meanwhile.
-        with contextlib.suppress(ProcessLookupError):
+        try:
             if self._own_exit_fd:
                 signal.pidfd_send_signal(self.exit_fd, signum)
-            elif self._process.exitcode is None:
+                return True
+            if self._process.exitcode is None:
                 os.kill(self.pid, signum)
+                return True
+        except ProcessLookupError:
+            pass
+        return False
 
 
 def _exit_descriptor(pid: int, sentinel: int) -> tuple[int, bool]:

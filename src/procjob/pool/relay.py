@@ -1,4 +1,4 @@
-"""Show in the parent what a task printed, logged and warned about. Runs in the dispatcher thread."""
+"""Show in the parent what a task printed, logged and warned about. Runs in a dispatcher thread of its own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
+from typing import TextIO
 
 from procjob.events import Logged
 
@@ -42,10 +44,7 @@ def named(describe: Callable[[], str] | None) -> str:
 def relay(event: Logged, describe: Callable[[], str] | None = None) -> None:
     """Write, log or warn, as the task did."""
     if event.source in ("stdout", "stderr"):
-        stream = getattr(sys, event.source)
-        if stream is not None:
-            stream.write(event.text)
-            stream.flush()
+        _write(getattr(sys, event.source), event.text)
     elif event.source == "warning":
         warnings.warn_explicit(event.text, _category(event.name), event.filename, event.lineno, registry=_registry)
     else:
@@ -53,6 +52,18 @@ def relay(event: Logged, describe: Callable[[], str] | None = None) -> None:
         task_logger.log(
             event.level, "%s: %s: %s", name, event.name, event.text, extra={"job": name, "task_logger": event.name}
         )
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    """Write as far as the stream of the script takes it; the rest is in the logs of the job."""
+    if stream is None:
+        return
+    with suppress(OSError, ValueError):  # its reader has gone, the disk is full, or it has been closed
+        try:
+            stream.write(text)
+        except UnicodeEncodeError as exc:
+            stream.write(text.encode(exc.encoding, "backslashreplace").decode(exc.encoding))
+        stream.flush()
 
 
 def _category(name: str) -> type[Warning]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import pickle
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from numbers import Real
 from typing import Any, TextIO
 
 from procjob.events import Event, Logged, Progressed
+from procjob.pool.checks import as_float
 
 #: Seconds between two progress reports that travel; the last one always does.
 PROGRESS_EVERY = 0.02
@@ -26,32 +28,52 @@ class TaskInterrupt(BaseException):
     """Raised in the task when its job is stopped. Let it pass; catching it only makes the stop ladder go on."""
 
 
+def dumps_event(event: Event) -> bytes:
+    """Pickle an event for another process."""
+    return pickle.dumps(event, pickle.HIGHEST_PROTOCOL)
+
+
+def _as_it_is(event: Event) -> Any:
+    return event
+
+
 class Session:
-    """One execution: where its events go, and whether it has been asked to stop."""
+    """One execution: where its events go, and whether it has been asked to stop.
 
-    __slots__ = ("_held_back", "_next_progress", "emit", "stop_requested")
+    Args:
+        send: takes what ``pack`` has made of an event.
+        pack: makes an event ready to travel; called by whoever reports it, who is told so if it cannot.
+    """
 
-    def __init__(self, emit: Callable[[Event], None]) -> None:
-        self.emit = emit
+    __slots__ = ("_held_back", "_next_progress", "_pack", "_send", "stop_requested")
+
+    def __init__(self, send: Callable[[Any], object], pack: Callable[[Event], Any] = _as_it_is) -> None:
+        self._send = send
+        self._pack = pack
         self.stop_requested = False
         self._next_progress = 0.0
-        self._held_back: Progressed | None = None
+        self._held_back: Any = None
+
+    def emit(self, event: Event) -> None:
+        """Pass an event on."""
+        self._send(self._pack(event))
 
     def progress(self, event: Progressed) -> None:
         """Pass a report on, or hold it back while the last one is fresh."""
+        packed = self._pack(event)
         complete = event.total is not None and event.done >= event.total
         if complete or event.time >= self._next_progress:
             self._held_back = None
             self._next_progress = event.time + PROGRESS_EVERY
-            self.emit(event)
+            self._send(packed)
         else:
-            self._held_back = event
+            self._held_back = packed
 
     def flush(self) -> None:
         """Send the report that was held back, if any."""
         held_back, self._held_back = self._held_back, None
         if held_back is not None:
-            self.emit(held_back)
+            self._send(held_back)
 
 
 _of_context: ContextVar[Session | None] = ContextVar("procjob_session", default=None)
@@ -123,7 +145,7 @@ def report_progress(done: float, total: float | None = None, **info: Any) -> Non
 def _check_number(name: str, value: object, *, lowest: float) -> None:
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"report_progress: {name} must be a real number, not {value!r}")
-    if not math.isfinite(value) or value < lowest:
+    if not math.isfinite(as_float(value)) or value < lowest:
         raise ValueError(f"report_progress: {name} must be finite and {'> 0' if lowest else '>= 0'}, not {value!r}")
 
 
@@ -140,10 +162,16 @@ class CaptureHandler(logging.Handler):
     """Send every log record of the running task to its session."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass one record on; outside of a task it is dropped."""
+        """Pass one record on; outside of a task it is dropped. As ever, a wrong log call is reported and no more."""
         session = current()
-        if session is not None:
-            session.emit(Logged(time.monotonic(), "log", self.format(record), record.levelno, record.name))
+        if session is None:
+            return
+        try:
+            text = self.format(record)
+        except Exception:  # noqa: BLE001  (a broken log call is told on stderr, as every handler does; it ends no task)
+            self.handleError(record)
+        else:
+            session.emit(Logged(time.monotonic(), "log", text, record.levelno, record.name))
 
 
 def capture_warnings() -> None:

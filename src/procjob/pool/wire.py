@@ -3,7 +3,7 @@
     parent                                worker
       Initialize ───────────────────────>   runs the initializer
                  <───────────────────────  Ready | StartFailed
-      StoreConstant* Run ───────────────>
+      StoreConstant* Run ───────────────>   sets its mark (see `procjob.pool.mark`)
                  <───────────────────────  Started, Report*, Finished
       Interrupt (then SIGUSR1) ─────────>   only while a task runs; a late one names a task that is gone
       DropConstant, Leave ──────────────>
@@ -72,6 +72,15 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class RunUnannounced:
+    """As `Run`, for a task that nobody is to be told about: the worker only sets its `Mark`."""
+
+    task: int
+    attempt: int
+    body: Buffer
+
+
+@dataclass(frozen=True, slots=True)
 class Interrupt:
     """Stop this attempt of this task, if it still runs."""
 
@@ -117,6 +126,7 @@ Message = (
     | StoreConstant
     | DropConstant
     | Run
+    | RunUnannounced
     | Interrupt
     | Leave
     | Started
@@ -124,7 +134,7 @@ Message = (
     | Finished
 )
 _KINDS: tuple[type[Message], ...] = (
-    Initialize, Ready, StartFailed, StoreConstant, DropConstant, Run, Interrupt, Leave, Started, Report, Finished,
+    Initialize, Ready, StartFailed, StoreConstant, DropConstant, Run, RunUnannounced, Interrupt, Leave, Started, Report, Finished,
 )  # fmt: skip
 _CODE = {kind: code for code, kind in enumerate(_KINDS)}
 _WITH_TASK = tuple("task" in kind.__slots__ for kind in _KINDS)
@@ -149,6 +159,10 @@ def _decode(code: int, task: int, attempt: int, body: Buffer) -> Message:
     return kind(body) if _WITH_BODY[code] else kind()  # type: ignore[no-any-return]
 
 
+class BrokenStream(Exception):
+    """What came is no frame, or one too large for this process's memory; nothing behind it can be understood."""
+
+
 class FrameReader:
     """Cut the bytes of one descriptor into messages; one system call a `fill`."""
 
@@ -158,6 +172,7 @@ class FrameReader:
         self._large: memoryview | None = None
         self._large_filled = 0
         self._large_head = (0, 0, 0)
+        self._ended = False
         self.messages: deque[Message] = deque()
 
     @property
@@ -170,7 +185,10 @@ class FrameReader:
 
         Raises:
             BlockingIOError: the descriptor does not block and has nothing.
+            BrokenStream: nothing more can be read, as if at the end; what was whole before is in `messages`.
         """
+        if self._ended:
+            return False
         if self._large is not None:
             count = os.readv(self._fd, [self._large[self._large_filled :]])
             self._large_filled += count
@@ -187,6 +205,8 @@ class FrameReader:
         small, at = self._small, 0
         while len(small) - at >= _HEADER.size:
             code, task, attempt, length = _HEADER.unpack_from(small, at)
+            if code >= len(_KINDS):
+                raise self._broken(f"no message is of kind {code}")
             body_at = at + _HEADER.size
             if length > _CHUNK and len(small) - body_at < length:
                 self._begin_large((code, task, attempt), length, small[body_at:])
@@ -199,9 +219,16 @@ class FrameReader:
         del small[:at]
 
     def _begin_large(self, head: tuple[int, int, int], length: int, begun: bytearray) -> None:
-        self._large = memoryview(bytearray(length))
+        try:
+            self._large = memoryview(bytearray(length))
+        except (MemoryError, OverflowError) as exc:
+            raise self._broken(f"no memory for a message of {length} bytes") from exc
         self._large[: len(begun)] = begun
         self._large_filled, self._large_head = len(begun), head
+
+    def _broken(self, why: str) -> BrokenStream:
+        self._ended = True
+        return BrokenStream(why)
 
 
 class OutcomeKind(IntEnum):

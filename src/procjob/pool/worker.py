@@ -20,7 +20,6 @@ import faulthandler
 import fcntl
 import logging
 import os
-import pickle
 import resource
 import select
 import signal
@@ -32,13 +31,15 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
-from procjob.events import Event, Usage
+from procjob.events import Usage
 from procjob.pool import constants, session, wire
+from procjob.pool.mark import Mark
 from procjob.pool.pickling import dumps, loads, pack_exception
-from procjob.pool.session import TaskInterrupt
+from procjob.pool.session import TaskInterrupt, dumps_event
 
 #: The signal that makes a worker look for an Interrupt.
 INTERRUPT_SIGNAL = signal.SIGUSR1
@@ -54,6 +55,7 @@ class WorkerConfig:
     channel: Connection
     stdout: Connection
     stderr: Connection
+    mark: Connection
     parent_pid: int
     log_level: int
 
@@ -102,8 +104,10 @@ class Channel:
 class Worker:
     """The loop and its interrupt."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, mark: Mark) -> None:
         self._channel = channel
+        self._mark = mark
+        self._pid = os.getpid()
         self._armed: tuple[int, int] | None = None
         self._missed = False
         self._deferred = False
@@ -115,7 +119,13 @@ class Worker:
         signal.signal(INTERRUPT_SIGNAL, self._on_signal)
         while (message := self._channel.receive()) is not None:
             match message:
+                case wire.RunUnannounced(task, attempt, body):
+                    self._mark.set(task, attempt)
+                    self._run(task, attempt, body)
+                    del body
                 case wire.Run(task, attempt, body):
+                    self._mark.set(task, attempt)
+                    self._channel.send(wire.Started(task, attempt))
                     self._run(task, attempt, body)
                     del body
                 case wire.StoreConstant(body):
@@ -146,12 +156,11 @@ class Worker:
     # ------------------------------------------------------------ one task
 
     def _run(self, task: int, attempt: int, call: wire.Buffer) -> None:
-        self._channel.send(wire.Started(task, attempt))
-        self._session = session.Session(partial(self._report, task, attempt))
+        self._session = session.Session(partial(self._report, task, attempt), dumps_event)
         session.bind_process(self._session)
         began, cpu_began = time.perf_counter(), time.process_time()
         kind, value = self._outcome(task, attempt, call)
-        if self._spoiled:
+        if self._spoiled or os.getpid() != self._pid:  # a copy that the task made by fork is no second worker
             flush_standard_streams()
             os._exit(0)
         usage = Usage(
@@ -187,8 +196,8 @@ class Worker:
         fn, args, kwargs = loads(call, what="the call")
         return dumps(fn(*args, **kwargs), label="result")
 
-    def _report(self, task: int, attempt: int, event: Event) -> None:
-        self._channel.send(wire.Report(task, attempt, pickle.dumps(event, pickle.HIGHEST_PROTOCOL)))
+    def _report(self, task: int, attempt: int, event: bytes) -> None:
+        self._channel.send(wire.Report(task, attempt, event))
         if self._deferred and threading.current_thread() is threading.main_thread():
             self._deferred = False
             self._interrupt_if_asked()
@@ -249,17 +258,20 @@ def _unread(fd: int) -> int:
 def main(config: WorkerConfig) -> None:
     """Entry point of the process."""
     _die_with(config.parent_pid)
+    _yield_to_the_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     signal.signal(INTERRUPT_SIGNAL, signal.SIG_IGN)  # until the loop listens
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, INTERRUPT_SIGNAL})
-    _redirect_standard_streams(config)
+    channel_fd, mark_fd = _take(config.channel), _take(config.mark)
+    _redirect_standard_streams(_take(config.stdout), _take(config.stderr))
     faulthandler.enable()
     _capture(config.log_level)
     session.become_worker()
-    os.set_inheritable(config.channel.fileno(), False)
-    channel = Channel(config.channel.fileno())
+    mark = Mark(mark_fd)
+    os.close(mark_fd)
+    channel = Channel(channel_fd)
     threading.Thread(target=_watch_parent, args=(channel.fd,), name="procjob-watch", daemon=True).start()
-    sys.exit(Worker(channel).serve())
+    sys.exit(Worker(channel, mark).serve())
 
 
 def _die_with(parent_pid: int) -> None:
@@ -270,6 +282,13 @@ def _die_with(parent_pid: int) -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
     if os.getppid() != parent_pid:  # it died before the line above
         os._exit(1)
+
+
+def _yield_to_the_parent() -> None:
+    """Compute in the background: a worker that wakes up does not push its parent off the core it is woken from."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a sandbox may forbid it; it is a courtesy
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _watch_parent(channel_fd: int) -> None:
@@ -285,14 +304,20 @@ def _watch_parent(channel_fd: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _redirect_standard_streams(config: WorkerConfig) -> None:
+def _take(file: Connection | IO[bytes]) -> int:
+    """Return its descriptor, moved beyond those of the standard streams: in a script without these, it can be one."""
+    fd = fcntl.fcntl(file.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
+    file.close()
+    return fd
+
+
+def _redirect_standard_streams(stdout: int, stderr: int) -> None:
     """Make the pipes to the parent descriptors 1 and 2, for C code too, and leave the script's stdin alone."""
-    null = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((null, 0), (config.stdout.fileno(), 1), (config.stderr.fileno(), 2)):
+    with Path(os.devnull).open("rb") as file:
+        null = _take(file)
+    for source, target in ((null, 0), (stdout, 1), (stderr, 2)):
         os.dup2(source, target)
-    os.close(null)
-    config.stdout.close()
-    config.stderr.close()
+        os.close(source)
     for name, fd in (("stdout", 1), ("stderr", 2)):
         stream: Any = open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)

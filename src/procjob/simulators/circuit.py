@@ -184,11 +184,11 @@ class Circuit(GateMethods):
         self._registers.append(Register(name, start, size))
         return self
 
-    def c_if(self, classical: int | str, value: int = 1) -> Self:
+    def c_if(self, classical: int | str | Sequence[int], value: int = 1) -> Self:
         """Put a condition on the last operation: it runs only where a classical bit or register holds a value.
 
         Args:
-            classical: number of a bit, or name of a register.
+            classical: number of a bit, numbers of bits, the first least significant, or name of a register.
             value: what it must hold.
 
         Raises:
@@ -222,7 +222,7 @@ class Circuit(GateMethods):
                 if missing := operation.parameters - named.keys():
                     raise ValueError(f"parameter {min(missing)!r} shares an angle with a bound one; bind it too")
                 angles = tuple(
-                    checked_number(evaluate(a, arrays), f"an angle of {operation}") for a in operation.angles
+                    checked_number(evaluate(a, arrays).item(), f"an angle of {operation}") for a in operation.angles
                 )
                 copy._operations[index] = replace(operation, angles=angles)
         return copy
@@ -273,13 +273,14 @@ class Circuit(GateMethods):
     def _checked_qubits(self, name: str, qubits: Iterable[int]) -> tuple[int, ...]:
         return _checked_bits(name, qubits, self.num_qubits, "qubit")
 
-    def _classical(self, classical: int | str) -> tuple[int, ...]:
+    def _classical(self, classical: int | str | Sequence[int]) -> tuple[int, ...]:
         if isinstance(classical, str):
             for register in self._registers:
                 if register.name == classical:
                     return register.clbits
             raise ValueError(f"there is no register {classical!r}; there are {[r.name for r in self._registers]}")
-        return _checked_bits("c_if", [classical], self.num_clbits, "clbit")
+        bits = [classical] if isinstance(classical, SupportsIndex) else classical
+        return _checked_bits("c_if", bits, self.num_clbits, "clbit")
 
 
 def _integer(value: SupportsIndex, name: str, least: int) -> int:

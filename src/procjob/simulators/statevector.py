@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from procjob.simulators import sampling
 from procjob.simulators.circuit import Circuit
+from procjob.simulators.division import Join, Run, divide
 from procjob.simulators.expressions import Reals
 from procjob.simulators.gates import Complexes
 from procjob.simulators.inputs import (
@@ -22,11 +23,12 @@ from procjob.simulators.inputs import (
     initial_states,
     paired,
     parameter_values,
+    planned,
 )
 from procjob.simulators.noise import NoiseModel
 from procjob.simulators.observables import Expectation, Observable, pauli_sum, probabilities
 from procjob.simulators.passes import Buffers
-from procjob.simulators.plan import Plan, Unitary, batch_size, compile, place_bits  # noqa: A004
+from procjob.simulators.plan import Plan, Unitary, batch_size, place_bits
 from procjob.simulators.result import CircuitResult, Result
 from procjob.simulators.trajectories import Trajectories, misread
 
@@ -109,17 +111,17 @@ class StatevectorSimulator:
             self._batch,
         )
         results = [
-            _run_circuit(self._planned(circuit), value, initial_state, first[0] + number, options)
+            _run_circuit(planned(circuit, self._noise), value, initial_state, first[0] + number, options)
             for number, (circuit, value) in enumerate(zip(given, values, strict=True))
         ]
         return Result(tuple(results), options.shots, options.seed)
 
-    def _planned(self, circuit: Circuit | Plan) -> Plan:
-        if isinstance(circuit, Plan):
-            return circuit
-        # The tables of a plan are as long as a state.
-        check_memory(3 * 16 << circuit.num_qubits, f"a state of {circuit.num_qubits} qubits")
-        return compile(circuit, self._noise)
+    #: The simulator of a backend is called.
+    __call__ = run
+
+    def divide(self, circuits: Any, options: Mapping[str, Any], pieces: int) -> tuple[list[Run], Join]:
+        """See `procjob.simulators.division.divide`; a backend divides a run among its workers by this."""
+        return divide(circuits, options, pieces, self._noise)
 
 
 #: Random numbers that are sampled with in one call.

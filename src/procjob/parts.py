@@ -1,0 +1,199 @@
+"""One job made of several tasks: `submit_parts` runs them on any engine behind one future.
+
+    Job.submit ──> submit_parts ──> Engine.submit, once a part
+                        ^ part futures, part events
+                        └── _Parts: RUNNING with the first part that begins; final when no part executes any more
+
+Invariants:
+- Nothing of the job executes once its future is final: a failed part stops the others, and their end is awaited.
+- The first failure in time is the job's; a cancel wins over any, as for a single task.
+- Results are joined in the order of the parts, whichever ends first.
+- Locks are taken in one order: a part's future, `_Whole._lock`, the whole's future. So what one part's end asks of
+  another part goes through `Engine.post`.
+- No event reaches the job before `Accepted`, and that comes when all parts have been accepted: a part that is refused
+  (it cannot be pickled, say) leaves no trace of the others.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any
+
+from procjob.engine import Engine, Task
+from procjob.events import Accepted, Event, EventSink, Finished, Logged, Progressed, Started, Usage
+from procjob.pool.futures import TaskFuture
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The tasks of one job.
+
+    Attributes:
+        tasks: in the order in which their results are joined; at least one.
+        join: makes the job's result from theirs. It must be quick: it runs in a thread of the engine.
+    """
+
+    tasks: Sequence[Task]
+    join: Callable[[list[Any]], Any]
+
+
+def submit_parts(engine: Engine, parts: Parts, sink: EventSink) -> Future[Any]:
+    """Submit every part and return the future of the whole.
+
+    Raises:
+        Exception: what `Engine.submit` raised for a part; the parts before it have been cancelled.
+    """
+    whole = _Whole(engine, parts, sink)
+    try:
+        for index, task in enumerate(parts.tasks):
+            engine.submit(task, whole.sink_of(index))
+    except BaseException:
+        whole.request_stop(0)
+        raise
+    whole.accept()
+    return whole.future
+
+
+class WholeFuture(TaskFuture[Any]):
+    """The future of a job of several tasks."""
+
+    _owner: _Whole
+
+    def queue_position(self, engine: Engine) -> int | None:
+        """Return the lowest queue position of its parts; None once one of them is no longer queued."""
+        positions = [engine.queue_position(future) for future in self._owner.futures()]
+        return None if None in positions else min((p for p in positions if p is not None), default=None)
+
+
+class _Whole:
+    """What the parts report to, and the owner of the job's future."""
+
+    def __init__(self, engine: Engine, parts: Parts, sink: EventSink) -> None:
+        self.post = engine.post
+        self.future = WholeFuture(self, 0)
+        self.future.claim()  # its parts are: a cancel is final only when all of them have let go
+        self._parts = parts
+        self._sink = sink
+        self._lock = threading.RLock()
+        self._early: list[Event] | None = []
+        self._futures: dict[int, Future[Any]] = {}
+        self._left = len(parts.tasks)
+        self._failure: BaseException | None = None
+        self._attempts = 0
+        self._usage = [Usage()] * len(parts.tasks)
+        self._progress: dict[int, Progressed] = {}
+
+    # ------------------------------------------------------------ the owner of the future
+
+    def has_begun(self, _: int) -> bool:
+        """The future is told."""
+        return False
+
+    def request_stop(self, _: int) -> None:
+        """Stop every part."""
+        for future in self.futures():
+            future.cancel()
+
+    def futures(self) -> list[Future[Any]]:
+        """Return the futures of the parts; none once the whole is final."""
+        return list(self._futures.values())
+
+    # ------------------------------------------------------------ what parts say
+
+    def sink_of(self, index: int) -> EventSink:
+        """Return the sink for one part."""
+
+        def sink(event: Event) -> None:
+            self._on_event(index, event)
+
+        return sink
+
+    def accept(self) -> None:
+        """All parts are accepted: tell so, and what has happened meanwhile."""
+        with self._lock:
+            early, self._early = self._early or [], None
+            self._sink(Accepted(time.monotonic(), self.future))
+            for event in early:
+                self._sink(event)
+            self._settle_if_done()
+
+    def _tell(self, event: Event) -> None:
+        if self._early is None:
+            self._sink(event)
+        else:
+            self._early.append(event)
+
+    def _on_event(self, index: int, event: Event) -> None:
+        if isinstance(event, Accepted):
+            self._futures[index] = event.future
+            watch(event.future, self._on_end)
+            return
+        with self._lock:
+            match event:
+                case Started():
+                    self.future.mark_running()
+                    self._tell(event)
+                case Progressed():
+                    self._progress[index] = event
+                    self._tell(self._overall(event))
+                case Logged():
+                    self._tell(event)
+                case Finished(now, attempts, usage):
+                    self._attempts = max(self._attempts, attempts)
+                    self._usage[index] = usage or Usage()
+                    self._progress[index] = Progressed(now, 1, 1)
+
+    def _overall(self, event: Progressed) -> Progressed:
+        done = sum(progress.fraction for progress in self._progress.values())
+        return replace(event, done=done, total=len(self._parts.tasks))
+
+    def _on_end(self, future: Future[Any]) -> None:
+        with self._lock:
+            self._left -= 1
+            if not future.cancelled() and self._failure is None:
+                self._failure = future.exception()
+            if self._early is None:
+                self._settle_if_done()
+            if self._left and (future.cancelled() or self._failure is not None):
+                self.post(self.request_stop, 0)
+
+    def _settle_if_done(self) -> None:
+        if self._left:
+            return
+        self._sink(Finished(time.monotonic(), self._attempts, self._total_usage()))
+        result, failure = None, self._failure
+        cancelled = failure is None and any(future.cancelled() for future in self._futures.values())
+        if failure is None and not cancelled:
+            try:
+                result = self._parts.join([self._futures[index].result() for index in range(len(self._parts.tasks))])
+            except Exception as exc:  # noqa: BLE001  (the job's own error: its parts are done)
+                failure = exc
+        self._futures.clear()
+        self.future.settle(result, failure, cancelled=cancelled)
+
+    def _total_usage(self) -> Usage:
+        return Usage(
+            max(usage.run_seconds for usage in self._usage),
+            sum(usage.cpu_seconds for usage in self._usage),
+            max(usage.peak_rss for usage in self._usage),
+        )
+
+
+class _Watcher:
+    """Stands among the waiters of a future, as `concurrent.futures.wait` does: called at once, before any callback."""
+
+    def __init__(self, fn: Callable[[Future[Any]], None]) -> None:
+        self.add_result = self.add_exception = self.add_cancelled = fn
+
+
+def watch(future: Future[Any], fn: Callable[[Future[Any]], None]) -> None:
+    """Have ``fn(future)`` called when a future becomes final, in the thread that makes it so, under its lock."""
+    with future._condition:
+        if not future.done():
+            future._waiters.append(_Watcher(fn))  # type: ignore[arg-type]  # it has what a waiter is asked for
+            return
+    fn(future)

@@ -1,0 +1,254 @@
+"""A Qiskit `QuantumCircuit` as a `procjob.simulators.circuit.Circuit`.
+
+Gates that both know are taken as they are; composite instructions are decomposed by their definition; what is left and
+has a matrix becomes a unitary. Parameter expressions stay symbolic. The user's circuit is only read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from qiskit import QuantumCircuit, qasm2, qasm3
+from qiskit.circuit import ClassicalRegister, Clbit, ControlledGate, Gate, IfElseOp, Instruction
+from qiskit.exceptions import QiskitError
+
+from procjob.qiskit.expressions import angle_of
+from procjob.simulators.circuit import Circuit
+from procjob.simulators.expressions import Angle
+from procjob.simulators.gates import GATES
+
+#: Qiskit's name of a gate without controls: ours.
+NAMES = {
+    **{name: name for name in GATES if name not in {"cu", "gphase"}},
+    "u1": "p",
+    "u3": "u",
+}
+_HALF_PI = np.pi / 2
+#: Gates of Qiskit whose angles are not ours as they are.
+_REWRITTEN: dict[str, Callable[..., tuple[str, list[Angle]]]] = {
+    "r": lambda theta, phi: ("u", [theta, phi - _HALF_PI, _HALF_PI - phi]),
+}
+#: Classical bits, the first least significant, and the value they must hold.
+_Condition = tuple[tuple[int, ...], int]
+_IGNORED = frozenset({"barrier", "delay"})
+
+
+def from_qiskit(circuit: QuantumCircuit) -> Circuit:
+    """Convert a circuit of Qiskit.
+
+    Args:
+        circuit: gates, measurements, resets, barriers, and ``if_test`` on bits and registers; parameters may be free.
+
+    Returns:
+        A circuit with the same qubits, classical bits, registers and parameter names. Delays take no time here.
+
+    Raises:
+        TypeError: it is no `QuantumCircuit`.
+        ValueError: an instruction that the built-in simulator does not have; the message names it.
+
+    Example:
+        >>> from qiskit import QuantumCircuit
+        >>> bell = QuantumCircuit(2)
+        >>> _ = bell.h(0), bell.cx(0, 1), bell.measure_all()
+        >>> from_qiskit(bell)
+        <Circuit 2 qubits, 2 clbits, 4 operations, depth 3>
+    """
+    if not isinstance(circuit, QuantumCircuit):
+        raise TypeError(f"circuit must be a qiskit QuantumCircuit, not {circuit!r}")
+    if not circuit.num_qubits:
+        raise ValueError(f"circuit {circuit.name!r} has no qubits")
+    target = Circuit(circuit.num_qubits)
+    _Converter(target, circuit.name, _add_registers(target, circuit)).convert(circuit, range(circuit.num_qubits))
+    return target
+
+
+def from_qasm2(text: str) -> Circuit:
+    """Convert an OpenQASM 2 program, read by Qiskit's parser with its legacy gates.
+
+    Raises:
+        ValueError: it has an instruction that the built-in simulator does not have.
+        qiskit.qasm2.QASM2ParseError: the text is no OpenQASM 2.
+
+    Example:
+        >>> from_qasm2('OPENQASM 2.0; include "qelib1.inc"; qreg q[1]; creg c[1]; h q[0]; measure q[0] -> c[0];')
+        <Circuit 1 qubits, 1 clbits, 2 operations, depth 2>
+    """
+    return from_qiskit(qasm2.loads(text, custom_instructions=qasm2.LEGACY_CUSTOM_INSTRUCTIONS))
+
+
+def from_qasm3(text: str) -> Circuit:
+    """Convert an OpenQASM 3 program, read by Qiskit's parser, which needs the package ``qiskit_qasm3_import``.
+
+    Raises:
+        ValueError: it has an instruction that the built-in simulator does not have.
+    """
+    return from_qiskit(qasm3.loads(text))
+
+
+def _add_registers(target: Circuit, circuit: QuantumCircuit) -> dict[Clbit, int]:
+    """Give the classical bits a place: those in registers with their register, loose and shared ones where they are."""
+    index = {bit: number for number, bit in enumerate(circuit.clbits)}
+    at = 0
+    for register in sorted(circuit.cregs, key=lambda register: index[register[0]] if len(register) else -1):
+        places = [index[bit] for bit in register]
+        if places != list(range(at, at + len(places))) or not places:
+            continue
+        target.add_register(register.name, len(places))
+        at += len(places)
+    if at < len(index):
+        taken = {register.name for register in target.registers}
+        name = next(name for name in (f"loose{n}" for n in range(len(index) + 1)) if name not in taken)
+        target.add_register(name, len(index) - at)
+    return index
+
+
+@dataclass(slots=True)
+class _Converter:
+    target: Circuit
+    name: str
+    clbits: dict[Clbit, int]
+
+    def convert(self, circuit: QuantumCircuit, qubits: Sequence[int], condition: _Condition | None = None) -> None:
+        """Append the instructions of a circuit that acts on these qubits of the target."""
+        if circuit.global_phase:
+            self._append_gate("gphase", [], [angle_of(circuit.global_phase)], [], condition)
+        where = {bit: qubits[number] for number, bit in enumerate(circuit.qubits)}
+        for item in circuit.data:
+            self._instruction(item.operation, [where[bit] for bit in item.qubits], list(item.clbits), condition)
+
+    def _instruction(
+        self, operation: Any, qubits: list[int], clbits: list[Clbit], condition: _Condition | None
+    ) -> None:
+        # c_if of Qiskit 1.x; its public property warns, and is gone in 2.x
+        legacy = None if isinstance(operation, IfElseOp) else getattr(operation, "_condition", None)
+        if legacy is not None:
+            condition = self._both(condition, legacy, operation)
+        if operation.name in _IGNORED:
+            return
+        if isinstance(operation, IfElseOp):
+            self._if_else(operation, qubits, clbits, condition)
+        elif operation.name == "measure":
+            self.target.measure(qubits[0], self.clbits[clbits[0]])
+            self._conditioned(condition)
+        elif operation.name == "reset":
+            self.target.reset(qubits[0])
+            self._conditioned(condition)
+        elif not (isinstance(operation, Gate) and self._gate(operation, qubits, condition)):
+            self._composite(operation, qubits, clbits, condition)
+
+    # ------------------------------------------------------------ gates
+
+    def _gate(self, gate: Gate, qubits: list[int], condition: _Condition | None) -> bool:
+        """Append a gate that both know; False: it is not one."""
+        controls: list[int] = []
+        base, open_controls = gate, []
+        if isinstance(gate, ControlledGate):
+            if gate.name in {"cu", "cu3"} and gate.ctrl_state == 1:
+                angles = [angle_of(p) for p in gate.params] + ([0.0] if gate.name == "cu3" else [])
+                self._append_gate("cu", qubits[1:], angles, qubits[:1], condition)
+                return True
+            base, controls, qubits = gate.base_gate, qubits[: gate.num_ctrl_qubits], qubits[gate.num_ctrl_qubits :]
+            open_controls = [q for n, q in enumerate(controls) if not gate.ctrl_state >> n & 1]
+        known = self._known(base)
+        if known is None:
+            return False
+        for qubit in open_controls:
+            self._append_gate("x", [qubit], [], [], condition)
+        self._append_gate(known[0], qubits, known[1], controls, condition)
+        for qubit in open_controls:
+            self._append_gate("x", [qubit], [], [], condition)
+        return True
+
+    def _known(self, gate: Gate) -> tuple[str, list[Angle]] | None:
+        angles = [angle_of(p) for p in gate.params] if gate.name in NAMES or gate.name in _REWRITTEN else []
+        if gate.name in _REWRITTEN:
+            return _REWRITTEN[gate.name](*angles)
+        if gate.name == "global_phase":
+            return "gphase", [angle_of(gate.params[0])]
+        return (NAMES[gate.name], angles) if gate.name in NAMES else None
+
+    def _append_gate(
+        self,
+        name: str,
+        targets: Sequence[int],
+        angles: Sequence[Angle],
+        controls: Sequence[int],
+        condition: _Condition | None,
+    ) -> None:
+        self.target.gate(name, targets, angles, controls=controls)
+        self._conditioned(condition)
+
+    def _composite(
+        self,
+        operation: Instruction,
+        qubits: list[int],
+        clbits: list[Clbit],
+        condition: _Condition | None,
+    ) -> None:
+        definition = getattr(operation, "definition", None)
+        if definition is not None and operation.name != "unitary":
+            inner = _Converter(self.target, self.name, self._inner_clbits(definition, clbits))
+            inner.convert(definition, qubits, condition)
+            return
+        try:
+            matrix = operation.to_matrix()
+        except (AttributeError, QiskitError):
+            raise self._unsupported(operation) from None
+        self.target.unitary(matrix, qubits)
+        self._conditioned(condition)
+
+    def _inner_clbits(self, circuit: QuantumCircuit, clbits: list[Clbit]) -> dict[Clbit, int]:
+        return {inner: self.clbits[outer] for inner, outer in zip(circuit.clbits, clbits, strict=True)}
+
+    # ------------------------------------------------------------ conditions
+
+    def _if_else(
+        self,
+        operation: IfElseOp,
+        qubits: list[int],
+        clbits: list[Clbit],
+        condition: _Condition | None,
+    ) -> None:
+        found = self._both(condition, operation.condition, operation)
+        body, otherwise = operation.blocks[0], operation.blocks[1] if len(operation.blocks) > 1 else None
+        branches = [(body, found)]
+        if otherwise is not None:
+            if len(found[0]) > 1:
+                raise self._unsupported(operation, "an else branch of a condition on a register")
+            branches.append((otherwise, (found[0], 1 - found[1])))
+        for branch, when in branches:
+            inner = _Converter(self.target, self.name, self._inner_clbits(branch, clbits))
+            written = {
+                inner.clbits[bit] for item in branch.data if item.operation.name == "measure" for bit in item.clbits
+            }
+            if written & set(found[0]):
+                raise self._unsupported(operation, "a branch that measures into its own condition")
+            inner.convert(branch, qubits, when)
+
+    def _both(self, outer: _Condition | None, condition: Any, operation: Instruction) -> _Condition:
+        """Return the condition as bits and value, joined with the one around it."""
+        if not isinstance(condition, tuple):
+            raise self._unsupported(operation, "a condition that is an expression")
+        what, value = condition
+        bits = [what] if isinstance(what, Clbit) else list(what) if isinstance(what, ClassicalRegister) else None
+        if bits is None:
+            raise self._unsupported(operation, "a condition on something else than a bit or a register")
+        places, number = tuple(self.clbits[bit] for bit in bits), int(value)
+        if outer is None:
+            return places, number
+        if set(places) & set(outer[0]):
+            raise self._unsupported(operation, "a condition within a condition on the same bits")
+        return outer[0] + places, outer[1] | number << len(outer[0])
+
+    def _conditioned(self, condition: _Condition | None) -> None:
+        if condition is not None:
+            self.target.c_if(*condition)
+
+    def _unsupported(self, operation: Instruction, what: str = "") -> ValueError:
+        return ValueError(
+            f"circuit {self.name!r} has {what or 'the instruction'} {operation.name!r}, which the built-in simulator does "
+            "not have; run it on another backend such as AerSimulator, or decompose it first"
+        )

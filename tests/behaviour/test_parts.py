@@ -1,0 +1,160 @@
+"""A job of several tasks is one job: one status, one result in order, one end."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+
+import procjob
+from procjob.engine import ExecutorEngine, ProcessEngine, Task
+from procjob.parts import Parts
+
+DEADLINE = 30.0
+
+
+def job_of(engine, calls, join=list):
+    tasks = [Task(fn, tuple(args)) for fn, *args in calls]
+    job = procjob.Job(None, f"parts-{time.monotonic_ns()}", task=Parts(tasks, join), engine=engine)
+    job.submit()
+    return job
+
+
+@pytest.fixture
+def engine():
+    engine = ProcessEngine(2)
+    yield engine
+    engine.close(cancel=True)
+
+
+def naps(seconds):
+    procjob.report_progress(1, 2)
+    time.sleep(seconds)
+    return seconds
+
+
+def fails(text):
+    raise ValueError(text)
+
+
+def test_results_are_joined_in_the_order_of_the_parts(engine):
+    job = job_of(engine, [(naps, 0.2), (naps, 0.0), (naps, 0.1)], join=tuple)
+    assert job.result(DEADLINE) == (0.2, 0.0, 0.1)
+    assert job.done()
+    assert job.metrics().attempts == 1
+    assert job.metrics().run_seconds >= 0.2
+
+
+def test_it_is_running_from_its_first_part_to_its_last(engine):
+    seen = []
+    job = job_of(engine, [(naps, 0.05)] * 6)
+    job.wait_for_final_state(DEADLINE, wait=None, callback=lambda _, status, __: seen.append(status.name))
+    assert [name for name in seen if name != "QUEUED"] == ["RUNNING"]
+    assert job.done()
+
+
+def test_a_failing_part_is_the_jobs_error_and_stops_the_others(engine):
+    job = job_of(engine, [(naps, 600), (fails, "part"), (naps, 600), (naps, 600)])
+    with pytest.raises(ValueError, match="part"):
+        job.result(DEADLINE)
+    assert job.errored()
+    assert engine.submit(Task(abs, (-1,)), lambda _: None).result(DEADLINE) == 1, "the workers are free again"
+
+
+def test_a_part_whose_worker_dies_is_the_jobs_error(engine):
+    job = job_of(engine, [(abs, -1), (os._exit, 3), (abs, -2)])
+    with pytest.raises(procjob.WorkerDiedError):
+        job.result(DEADLINE)
+
+
+def test_cancel_stops_the_running_and_the_queued_parts(engine):
+    job = job_of(engine, [(naps, 600)] * 5)
+    running = threading.Event()
+    job.on_progress(lambda _: running.set())
+    assert job.progress() or running.wait(DEADLINE)
+    assert job.cancel() is True
+    job.wait_for_final_state(DEADLINE)
+    assert job.cancelled()
+    assert engine.submit(Task(abs, (-1,)), lambda _: None).result(DEADLINE) == 1
+
+
+def test_a_job_whose_parts_all_wait_is_queued_and_cancelled_at_once(engine):
+    block = job_of(engine, [(naps, 600)] * 2)
+    running = threading.Event()
+    block.on_progress(lambda _: running.set())
+    assert block.progress() or running.wait(DEADLINE)
+    job = job_of(engine, [(naps, 600)] * 3)
+    assert job.status() is procjob.JobStatus.QUEUED
+    assert job.queue_position() == 0
+    job.cancel()
+    job.wait_for_final_state(DEADLINE)
+    assert job.cancelled()
+    assert block.running() or block.status() is procjob.JobStatus.QUEUED
+    block.cancel()
+
+
+def test_progress_is_that_of_all_parts(engine):
+    reports = []
+    job = job_of(engine, [(naps, 0.05)] * 4)
+    job.on_progress(lambda progress: reports.append(progress.done))
+    job.result(DEADLINE)
+    engine.close()
+    assert reports == sorted(reports)
+    assert job.progress().total == 4
+
+
+def test_a_part_that_cannot_be_pickled_leaves_no_job_behind(engine):
+    with pytest.raises(procjob.NotPicklableError):
+        job_of(engine, [(naps, 600), (naps, threading.Lock())])
+    assert engine.submit(Task(abs, (-1,)), lambda _: None).result(DEADLINE) == 1
+
+
+def test_an_error_in_joining_is_the_jobs_error(engine):
+    job = job_of(engine, [(abs, -1), (abs, -2)], join=lambda results: results[7])
+    with pytest.raises(IndexError):
+        job.result(DEADLINE)
+
+
+def test_parts_run_on_a_foreign_executor_too():
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(2) as pool:
+        job = job_of(ExecutorEngine(pool), [(abs, -n) for n in range(10)], join=sum)
+        assert job.result(DEADLINE) == 45
+
+
+def test_cancels_from_many_threads_while_parts_end_deadlock_nothing(engine):
+    """Parts end in the pool's thread while others cancel them: both take the locks of the futures."""
+    for _ in range(30):
+        job = job_of(engine, [(abs, -1), (fails, "x"), (abs, -2), (naps, 0.0)])
+        threads = [threading.Thread(target=job.cancel) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        job.wait_for_final_state(DEADLINE)
+        for thread in threads:
+            thread.join(DEADLINE)
+            assert not thread.is_alive()
+
+
+class Squares:
+    """A simulator that can be divided: squares of a list of numbers, with the pid that made each."""
+
+    def __call__(self, numbers, *, offset=0):
+        procjob.report_progress(1, 1)
+        time.sleep(0.1)
+        return [(n * n + offset, os.getpid()) for n in numbers]
+
+    def divide(self, numbers, options, pieces):
+        size = -(-len(numbers) // pieces)
+        runs = [(numbers[at : at + size], options) for at in range(0, len(numbers), size)]
+        return runs, lambda results: [item for result in results for item in result]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2, 3])
+def test_a_backend_divides_a_run_of_a_divisible_simulator_among_its_workers(workers):
+    with procjob.Backend(Squares(), workers=workers) as backend:
+        result = backend.run(list(range(7)), offset=1).result(DEADLINE)
+    assert [square for square, _ in result] == [n * n + 1 for n in range(7)]
+    assert len({pid for _, pid in result}) == max(1, workers)

@@ -1,0 +1,155 @@
+"""A circuit of Qiskit and its conversion are the same operator; what cannot be converted says so."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
+from qiskit.circuit import Parameter, ParameterVector
+from qiskit.circuit.library import C3XGate, QFTGate, efficient_su2, get_standard_gate_name_mapping
+from qiskit.circuit.random import random_circuit
+from qiskit.quantum_info import Operator, random_unitary
+
+from procjob.qiskit import from_qasm2, from_qiskit
+from procjob.simulators.gates import controlled
+
+
+def operator_of(circuit) -> np.ndarray:
+    """Multiply the full matrices of the operations: slow, and independent of the simulator."""
+    size = 1 << circuit.num_qubits
+    total = np.eye(size, dtype=complex)
+    for operation in circuit.operations:
+        if operation.is_gate:
+            matrix = operation.base_matrix()
+            matrix = controlled(matrix.reshape(len(matrix), len(matrix)), len(operation.controls))
+            total = embedded(matrix, operation.qubits, size) @ total
+    return total
+
+
+def embedded(matrix: np.ndarray, qubits: tuple[int, ...], size: int) -> np.ndarray:
+    full = np.zeros((size, size), dtype=complex)
+    for column in range(size):
+        inner = sum((column >> q & 1) << n for n, q in enumerate(qubits))
+        rest = column & ~sum(1 << q for q in qubits)
+        for row_inner in range(len(matrix)):
+            row = rest | sum((row_inner >> n & 1) << q for n, q in enumerate(qubits))
+            full[row, column] += matrix[row_inner, inner]
+    return full
+
+
+def assert_same(circuit: QuantumCircuit) -> None:
+    np.testing.assert_allclose(operator_of(from_qiskit(circuit)), Operator(circuit).data, atol=1e-12)
+
+
+STANDARD = {
+    name: gate
+    for name, gate in get_standard_gate_name_mapping().items()
+    if name not in {"measure", "reset", "delay", "barrier"}
+}
+
+
+@pytest.mark.parametrize("name", STANDARD)
+def test_every_standard_gate_is_the_same_operator(name):
+    gate = STANDARD[name].to_mutable()
+    gate.params = [0.3 + 0.4 * index for index in range(len(gate.params))]
+    circuit = QuantumCircuit(gate.num_qubits or 1)
+    circuit.append(gate, list(range(gate.num_qubits))[::-1])
+    assert_same(circuit)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_circuits_are_the_same_operator(seed):
+    assert_same(random_circuit(1 + seed % 4, 6, seed=seed, max_operands=1 + seed % 4))
+
+
+def test_open_controls_global_phases_and_composites_are_the_same_operator():
+    inner = QuantumCircuit(2, global_phase=0.7)
+    inner.h(0)
+    inner.rx(0.4, 1)
+    circuit = QuantumCircuit(4, global_phase=-0.3)
+    circuit.append(inner.to_gate().control(1), [2, 0, 1])
+    circuit.x(0)
+    circuit.ry(0.5, 1)
+    circuit.cx(0, 3, ctrl_state=0)
+    circuit.append(C3XGate(), [0, 1, 2, 3])
+    circuit.append(QFTGate(3), [3, 1, 0])
+    circuit.unitary(random_unitary(4, seed=1), [2, 0])
+    assert_same(circuit)
+
+
+def test_parameters_stay_free_and_keep_their_names_and_formulas():
+    a, b, vector = Parameter("θ"), Parameter("b"), ParameterVector("x", 3)
+    circuit = QuantumCircuit(2)
+    circuit.rx(2 * a + 1, 0)
+    circuit.ry((a * b).sin() / 3 - b**2, 1)
+    circuit.rzz(vector[0] * np.pi + vector[2], 0, 1)
+    circuit.p(-(a + b).arctan() + abs(b), 0)
+    circuit.cu(a, b, vector[1].exp(), 0.1, 0, 1)
+    converted = from_qiskit(circuit)
+    assert set(converted.parameters) == {p.name for p in circuit.parameters}
+    values = {p: 0.1 + 0.15 * n for n, p in enumerate(circuit.parameters)}
+    bound = converted.bind({p.name: value for p, value in values.items()})
+    np.testing.assert_allclose(operator_of(bound), Operator(circuit.assign_parameters(values)).data, atol=1e-12)
+
+
+def test_an_ansatz_of_the_library_keeps_its_parameters_in_order():
+    ansatz = efficient_su2(3, reps=2)
+    converted = from_qiskit(ansatz)
+    assert list(converted.parameters) == [p.name for p in ansatz.parameters]
+
+
+def test_measurements_keep_their_registers_and_bits():
+    first, second = ClassicalRegister(2, "first"), ClassicalRegister(1, "second")
+    circuit = QuantumCircuit(QuantumRegister(3), first, second)
+    circuit.measure(2, second[0])
+    circuit.measure([0, 1], first)
+    circuit.reset(1)
+    converted = from_qiskit(circuit)
+    assert [(r.name, r.size) for r in converted.registers] == [("first", 2), ("second", 1)]
+    assert [str(operation) for operation in converted.operations] == [
+        "measure 2 -> 2",
+        "measure 0 -> 0",
+        "measure 1 -> 1",
+        "reset 1",
+    ]
+
+
+def test_if_tests_become_conditions():
+    circuit = QuantumCircuit(2, 2)
+    circuit.measure(0, 0)
+    with circuit.if_test((circuit.clbits[0], 1)) as otherwise:
+        circuit.x(1)
+    with otherwise:
+        circuit.h(1)
+    with circuit.if_test((circuit.cregs[0], 2)):
+        circuit.z(0)
+    assert [str(operation) for operation in from_qiskit(circuit).operations] == [
+        "measure 0 -> 0",
+        "x 1 if c[0] == 1",
+        "h 1 if c[0] == 0",
+        "z 0 if c[0, 1] == 2",
+    ]
+
+
+def test_open_qasm_2_is_read():
+    text = (
+        'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; u3(0.1,0.2,0.3) q[0]; cx q[0],q[1]; measure q -> c;'
+    )
+    assert [operation.name for operation in from_qasm2(text).operations] == ["u", "x", "measure", "measure"]
+
+
+def test_what_the_simulator_does_not_have_is_named():
+    circuit = QuantumCircuit(1, 1, name="loop")
+    with circuit.for_loop(range(2)):
+        circuit.x(0)
+    with pytest.raises(ValueError, match="circuit 'loop' has the instruction 'for_loop'"):
+        from_qiskit(circuit)
+    with pytest.raises(TypeError, match="must be a qiskit QuantumCircuit, not 'OPENQASM'"):
+        from_qiskit("OPENQASM")
+
+
+def test_the_users_circuit_is_only_read():
+    circuit = random_circuit(3, 5, seed=1, measure=True)
+    before = circuit.copy()
+    from_qiskit(circuit)
+    assert circuit == before
