@@ -14,9 +14,9 @@ import numpy as np
 
 from procjob.simulators import sampling
 from procjob.simulators.circuit import Circuit
-from procjob.simulators.inputs import checked_seed, paired, parameter_values
+from procjob.simulators.inputs import checked_seed, paired, parameter_values, planned
 from procjob.simulators.noise import NoiseModel
-from procjob.simulators.plan import Plan, compile  # noqa: A004
+from procjob.simulators.plan import Plan
 from procjob.simulators.result import CircuitResult, Result
 
 #: A run of fewer amplitudes than this in all is over before a second worker has begun.
@@ -43,7 +43,7 @@ def divide(circuits: Any, options: Mapping[str, Any], pieces: int, noise: NoiseM
     """
     settled = {**options, "seed": checked_seed(options.get("seed"))}
     given, parameters = paired(circuits, settled.pop("parameters", None))
-    plans = [circuit if isinstance(circuit, Plan) else compile(circuit, noise) for circuit in given]
+    plans = [planned(circuit, noise) for circuit in given]
     if len(plans) == 1:
         return _by_points(plans[0], parameters[0], settled, pieces)
     return _by_circuits(plans, parameters, settled, pieces)

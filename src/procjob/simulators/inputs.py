@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike
 from procjob.simulators.circuit import Circuit
 from procjob.simulators.expressions import Parameter, Reals
 from procjob.simulators.gates import Complexes
-from procjob.simulators.plan import Plan
+from procjob.simulators.noise import NoiseModel
+from procjob.simulators.plan import Plan, compile  # noqa: A004
 
 #: Values of a circuit's parameters.
 Parameters: TypeAlias = ArrayLike | Mapping[str | Parameter, ArrayLike]
@@ -84,6 +85,18 @@ def paired(circuits: Any, parameters: Any) -> tuple[list[Circuit | Plan], list[A
     return given, list(parameters) if several and parameters is not None else [parameters] * len(given)
 
 
+def planned(circuit: Circuit | Plan, noise: NoiseModel | None) -> Plan:
+    """The plan of a circuit; a plan as it is.
+
+    Raises:
+        MemoryError: the states, and so the tables of the plan, do not fit in memory.
+    """
+    if isinstance(circuit, Plan):
+        return circuit
+    check_memory(3 * 16 << circuit.num_qubits, f"a state of {circuit.num_qubits} qubits")
+    return compile(circuit, noise)
+
+
 def parameter_values(parameters: Parameters | None, names: Sequence[str]) -> tuple[Reals, tuple[int, ...]]:
     """Values of shape (parameters, points), and the shape of the points: () or (points,).
 
@@ -103,6 +116,8 @@ def parameter_values(parameters: Parameters | None, names: Sequence[str]) -> tup
         columns, points = _from_mapping(parameters, names)
     else:
         columns, points = _from_array(parameters, names)
+    if 0 in points:
+        raise ValueError("parameters has no points; its first axis has length 0")
     if not np.isfinite(columns).all():
         row, column = np.argwhere(~np.isfinite(columns))[0]
         raise ValueError(f"parameter {names[row]!r} is {columns[row, column]} at point {column}; it must be finite")

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from procjob.simulators.fusion import GATHER, MATMUL, Group
 from procjob.simulators.matrices import MatrixProgram
 from procjob.simulators.monomials import Diagonal, Move, Relayout, as_move, follow
-from procjob.simulators.passes import Block, Gather, Pass, Phase
+from procjob.simulators.passes import Block, Gather, Pass, Phase, Walk, leading_blocks
 
 #: What a matmul costs more, in nanoseconds an amplitude, where the block lies this many bits above the lowest.
 _SHORT_ROWS = {1: 5.0, 2: 2.0, 3: 0.8}
+
+#: Number of qubits from which a walk is faster; below, making real matrices takes too long.
+_SHORTEST_WALK = 9
 
 
 def lower(groups: Sequence[Group], num_qubits: int, program: MatrixProgram) -> tuple[Pass, ...]:
@@ -53,7 +59,7 @@ class _Lowering:
     def finish(self) -> tuple[Pass, ...]:
         self._relayout(range(self._num_qubits))
         self._flush()
-        return tuple(self._passes)
+        return _with_walks(self._passes, self._num_qubits)
 
     def _lies_well(self, group: Group) -> bool:
         places = sorted(self._place[qubit] for qubit in group.qubits)
@@ -92,6 +98,33 @@ class _Lowering:
     def _phase(self, diagonal: Diagonal) -> Phase:
         slots = tuple(self._program.angles.slot(expression) for expression in diagonal.expressions)
         return Phase(diagonal.constant, slots, diagonal.table, diagonal.levels)
+
+
+def _with_walks(passes: Sequence[Pass], num_qubits: int) -> tuple[Pass, ...]:
+    """Put stretches of blocks that cover all bits, with the gather behind them, into walks; not the first blocks."""
+    start = len(leading_blocks(passes))
+    out: list[Pass] = list(passes[:start])
+    rest = list(passes[start:])
+    known: dict[int, NDArray[np.intp]] = {}
+    while rest:
+        stretch = leading_blocks(rest)
+        if not _pays_to_walk(stretch, num_qubits):
+            out += rest[: max(1, len(stretch))]
+            del rest[: max(1, len(stretch))]
+            continue
+        follower = rest[len(stretch)] if len(rest) > len(stretch) else None
+        gather = follower if isinstance(follower, Gather) else None
+        if id(gather) not in known:
+            index = np.arange(1 << num_qubits) if gather is None else gather.index
+            known[id(gather)] = np.stack([index, index + (1 << num_qubits)], axis=1).ravel()
+        out.append(Walk(tuple(sorted(stretch, key=lambda block: block.low)), known[id(gather)]))
+        del rest[: len(stretch) + (gather is not None)]
+    return tuple(out)
+
+
+def _pays_to_walk(blocks: Sequence[Block], num_qubits: int) -> bool:
+    covered = sum(block.width for block in blocks) == num_qubits
+    return covered and len(blocks) > 1 and num_qubits >= _SHORTEST_WALK
 
 
 def _front(group: Group, later: Sequence[Group]) -> list[int]:

@@ -23,11 +23,12 @@ from procjob.simulators.inputs import (
     initial_states,
     paired,
     parameter_values,
+    planned,
 )
 from procjob.simulators.noise import NoiseModel
 from procjob.simulators.observables import Expectation, Observable, pauli_sum, probabilities
 from procjob.simulators.passes import Buffers
-from procjob.simulators.plan import Plan, Unitary, batch_size, compile, place_bits  # noqa: A004
+from procjob.simulators.plan import Plan, Unitary, batch_size, place_bits
 from procjob.simulators.result import CircuitResult, Result
 from procjob.simulators.trajectories import Trajectories, misread
 
@@ -110,13 +111,7 @@ class StatevectorSimulator:
             self._batch,
         )
         results = [
-            _run_circuit(
-                circuit if isinstance(circuit, Plan) else compile(circuit, self._noise),
-                value,
-                initial_state,
-                first[0] + number,
-                options,
-            )
+            _run_circuit(planned(circuit, self._noise), value, initial_state, first[0] + number, options)
             for number, (circuit, value) in enumerate(zip(given, values, strict=True))
         ]
         return Result(tuple(results), options.shots, options.seed)
@@ -151,7 +146,7 @@ def _run_circuit(
     values, points = parameter_values(parameters, plan.parameters)
     size = 1 << plan.num_qubits
     batch = options.batch or batch_size(plan.num_qubits)
-    kept = values.shape[1] if options.keep_states else 0
+    kept = 2 * values.shape[1] if options.keep_states else 0  # parts, then the whole
     check_memory(
         (3 * min(batch, max(values.shape[1], options.shots or 1)) + kept) * size * options.dtype.itemsize,
         f"a batch of states of {plan.num_qubits} qubits",

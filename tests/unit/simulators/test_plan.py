@@ -45,14 +45,16 @@ def test_random_circuits_with_parameters_give_the_states_of_qiskit(num_qubits):
     assert worst < 1e-12
 
 
+def group_by(monkeypatch, policy):
+    """Let a policy decide instead of the cost model."""
+    monkeypatch.setattr(plan, "best_groups", lambda ops, *_: fusion.group(list(fusion.fuse_runs(ops)), policy))
+
+
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 6])
 @pytest.mark.parametrize("absorb", [False, True])
 @pytest.mark.parametrize("dense_phases", [False, True])
 def test_every_policy_gives_the_state_of_qiskit(monkeypatch, width, absorb, dense_phases):
-    policy = fusion.Policy(width, absorb, dense_phases)
-    monkeypatch.setattr(
-        plan, "best_groups", lambda operations, *_: fusion.group(list(fusion.fuse_runs(operations)), policy)
-    )
+    group_by(monkeypatch, fusion.Policy(width, absorb, dense_phases))
     worst = max(deviation(seed, 7, 2, Parameter.array("x", 2)) for seed in range(5))
     assert worst < 1e-12
 
@@ -70,6 +72,25 @@ def ansatz(num_qubits, layers=4):
 
 def test_a_layer_of_rotations_and_a_ladder_are_three_blocks_and_a_gather():
     assert repr(plan.compile(ansatz(8))) == "<Plan 8 qubits, 16 passes over the state: 12 Block, 4 Gather>"
+
+
+@pytest.mark.parametrize("num_qubits", [2, 5, 9, 10, 11, 12])
+def test_layers_of_blocks_and_gathers_give_the_state_of_qiskit(monkeypatch, num_qubits):
+    """From nine qubits up these are walks."""
+    group_by(monkeypatch, fusion.Policy(3, absorb=False, dense_phases=False))
+    rng = np.random.default_rng(num_qubits)
+    recipe = []
+    for _ in range(3):
+        recipe += [(name, [float(rng.normal())], [q], []) for q in range(num_qubits) for name in ("ry", "rz")]
+        recipe += [("x", [], [q + 1], [q]) for q in range(num_qubits - 1)]
+        recipe += [("u", rng.normal(size=3).tolist(), [q], []) for q in range(num_qubits)]
+        recipe += [("rzz", [0.3], [q, q + 1], []) for q in range(num_qubits - 1)]
+    circuit = Circuit(num_qubits)
+    for name, angles, targets, controls in recipe:
+        circuit.gate(name, targets, angles, controls=controls)
+    assert ("Walk" in repr(plan.compile(circuit))) == (num_qubits >= 9)
+    expected = Statevector(circuits.as_qiskit(num_qubits, recipe, {})).data
+    assert np.abs(states(circuit, np.empty((0, 1))) - expected).max() < 1e-12
 
 
 def test_a_cost_layer_is_one_phase_with_one_level_for_each_value_of_the_cut():

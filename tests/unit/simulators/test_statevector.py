@@ -235,6 +235,8 @@ BAD = {
     "initial state not normalised": (Circuit(1), {"initial_state": [1, 1]}, ValueError, "norm 1.41421"),
     "initial state beyond": (Circuit(1), {"initial_state": 2}, ValueError, "no basis state"),
     "too many qubits": (Circuit(50), {}, MemoryError, r"needs [\d,]+ bytes, but [\d,]+ are available"),
+    "too many qubits with gates": (Circuit(50).cx(0, 49), {}, MemoryError, "a state of 50 qubits needs"),
+    "no points": (ONE, {"parameters": np.empty((0, 1))}, ValueError, "no points"),
     "exact with reset": (Circuit(1).reset(0), {"shots": None}, ValueError, "no one state"),
     "no circuit": ("h 0", {}, TypeError, "'h'"),
     "unequal sets": ([ONE, ONE], {"parameters": [[1.0]]}, ValueError, "2 sets"),
