@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import pickle
 import signal
 import stat
+import sys
 import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
@@ -230,6 +232,20 @@ def test_a_second_submit_and_a_job_never_submitted_are_told_so():
         with pytest.raises(procjob.JobError, match="submitted before"):
             job.submit()
         assert job.result(DEADLINE) == 1
+
+
+def test_a_task_that_leaves_a_broken_stdout_behind_harms_nobody():
+    class Broken(io.StringIO):
+        def flush(self):
+            raise RuntimeError("no flush")
+
+    def replace(n):
+        if n == 0:
+            sys.stdout = Broken()
+        return n
+
+    with procjob.Backend(replace, workers=1) as backend:
+        assert [backend.run(n).result(DEADLINE) for n in range(3)] == [0, 1, 2]
 
 
 def test_a_task_that_writes_into_its_workers_channel_costs_only_itself():

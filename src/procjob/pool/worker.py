@@ -232,11 +232,11 @@ def importing(frame: FrameType | None) -> bool:
 
 def flush_standard_streams() -> None:
     """Push out what the task printed, so that it reaches the parent before the task's end does."""
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except (ValueError, OSError, AttributeError):
-        pass  # the task has closed or replaced them: what it printed there is its own affair
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(
+            Exception
+        ):  # the task has closed or replaced it: what it printed there is its own affair
+            stream.flush()
 
 
 def printed() -> bool:
