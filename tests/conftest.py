@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import signal
 import threading
 import time
 from multiprocessing import resource_tracker
@@ -12,6 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 from loky.backend import resource_tracker as loky_resource_tracker
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and with them the scripts they start and strike.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: How long what a test started may take to end, in seconds.
 PATIENCE = 5.0
