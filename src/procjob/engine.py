@@ -27,9 +27,9 @@ from procjob.pool import checks, session
 from procjob.pool.constants import Constant, referenced
 from procjob.pool.dispatcher import Dispatcher, run_logged
 from procjob.pool.environment import default_workers
-from procjob.pool.executor import NO_LIMITS, Pool
 from procjob.pool.futures import TaskFuture
 from procjob.pool.pickling import add_note, dumps, dumps_call, loads, pack_exception, unpack_exception
+from procjob.pool.pool import NO_LIMITS, Pool
 from procjob.pool.relay import named
 from procjob.pool.scheduler import Limits
 
