@@ -23,7 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from procjob.errors import NotPicklableError, RemoteError, RemoteTraceback, WorkerDiedError
-from procjob.pool.pickling import dumps, dumps_call, find_culprit, loads, pack_exception, unpack_exception
+from procjob.pool.culprit import find_culprit
+from procjob.pool.pickling import dumps, dumps_call, loads, pack_exception, unpack_exception
 
 LOCK = threading.Lock()
 
