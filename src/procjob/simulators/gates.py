@@ -125,7 +125,7 @@ def _rzz(theta: Reals) -> Complexes:
     return _matrix([[minus, 0, 0, 0], [0, plus, 0, 0], [0, 0, plus, 0], [0, 0, 0, minus]], plus.shape)
 
 
-def _fixed(rows: ArrayLike) -> Callable[[], Complexes]:
+def _fixed(rows: Sequence[Sequence[complex]]) -> Callable[[], Complexes]:
     matrix = np.array(rows, dtype=np.complex128)
     matrix.flags.writeable = False
     return lambda: matrix
