@@ -5,13 +5,17 @@ from __future__ import annotations
 import concurrent.futures
 import hashlib
 import os
+import sys
 import threading
 import time
 
+import cloudpickle
 import numpy as np
 import pytest
 
 import procjob
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers need not import tests
 
 DEADLINE = 20.0
 

@@ -292,7 +292,10 @@ def _yield_to_the_parent() -> None:
 
 
 def _watch_parent(channel_fd: int) -> None:
-    """End this process and its children when the parent's end of the channel closes, even while a task runs."""
+    """End this process and its children when the parent's end of the channel closes, even while a task runs.
+
+    Where the parent is killed on Linux, the kernel mostly ends this process first, and the children live on.
+    """
     hang_up = select.poll()
     hang_up.register(channel_fd, 0)  # no input events: only POLLHUP and POLLERR, which are always reported
     hang_up.poll()
