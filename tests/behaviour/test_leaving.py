@@ -167,16 +167,18 @@ def test_ctrl_c_while_workers_start_prints_nothing_of_theirs():
     assert err.count("Traceback") == 1, err
 
 
-@pytest.mark.parametrize("what", ["python", "c"])
+@pytest.mark.parametrize("what", ["python", "c", "c that keeps the interpreter"])
 def test_workers_do_not_outlive_a_killed_parent(what):
     process = script(
         f"""
-        import hashlib, os, time, procjob
+        import hashlib, os, re, time, procjob
 
         def work(_):
             procjob.report_progress(os.getpid())
             if {what!r} == "c":
                 hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 2**31 - 1)
+            if {what!r} == "c that keeps the interpreter":
+                re.match("(a+)+$", "a" * 64 + "b")  # backtracks for ages
             while True:
                 pass
 
