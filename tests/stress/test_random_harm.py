@@ -53,18 +53,20 @@ class Harm:
     def __init__(self, jobs, seed):
         self.jobs = jobs
         self.random = random.Random(seed)
+        # In turn, at random moments: each has had its turn before a fast machine is through with the jobs.
+        self.turns = itertools.cycle(["kill", "cancel", "stop", "cancel a queued one", "cancel"])
         self.cancelled = set()
         self.killed = set()
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self.do)
 
     def do(self):
-        while not self.ended.wait(self.random.uniform(0.0, 0.08)):
+        while not self.ended.wait(self.random.uniform(0.0, 0.05)):
             running = [(job, job.metrics().worker_pid) for job in self.jobs if job.running()]
             job, pid = self.random.choice(running or [(None, None)])
             if pid is None:  # or so short ago that its start is still being noted
                 continue
-            what = self.random.choice(["kill", "stop", "cancel", "cancel", "cancel a queued one"])
+            what = next(self.turns)
             with contextlib.suppress(ProcessLookupError):
                 if what == "kill":
                     self.killed.add(pid)
