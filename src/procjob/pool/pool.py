@@ -296,12 +296,11 @@ class Pool:
                 self._put(command, *args)
 
     def _put(self, command: Callable[..., list[Action]], *args: Any) -> None:
-        """Append to the inbox and wake the pool thread, once for all that comes before it looks."""
+        """Append to the inbox and wake the pool thread, unless it is awake and will look."""
         try:
             self._inbox.append((command, args))
         finally:  # also if a Ctrl-C strikes when `append` returns; until the write, nothing is called that it could strike
             if self._asleep:
-                self._asleep = False
                 try:  # noqa: SIM105
                     os.write(self._wake_write, b"\0")
                 except BlockingIOError:
