@@ -51,7 +51,7 @@ def submit_parts(engine: Engine, parts: Parts, sink: EventSink) -> Future[Any]:
     try:
         for index, task in enumerate(parts.tasks):
             engine.submit(task, whole.sink_of(index))
-    except BaseException:
+    except BaseException:  # also a Ctrl-C: the parts before it must not run on with nobody to hold them
         whole.request_stop(0)
         raise
     whole.accept()

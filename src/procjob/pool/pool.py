@@ -301,7 +301,7 @@ class Pool:
             self._inbox.append((command, args))
         finally:  # also if a Ctrl-C strikes when `append` returns; until the write, nothing is called that it could strike
             if self._asleep:
-                try:  # noqa: SIM105
+                try:  # noqa: SIM105  (suppress() is a call, where a Ctrl-C could strike)
                     os.write(self._wake_write, b"\0")
                 except BlockingIOError:
                     pass  # full: it is awake as soon as it looks

@@ -95,7 +95,7 @@ class WorkerProcess:
         self._process = _Process(target=main, args=(config,), name="procjob-worker", env=environment)
         try:
             self._process.start()
-        except BaseException:
+        except BaseException:  # whatever kept it from starting: leave no descriptor behind
             for connection in (channel, out, err):
                 connection.close()
             raise
