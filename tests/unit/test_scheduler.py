@@ -14,9 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from procjob.pool.scheduler import (
+    AHEAD_SECONDS,
     EXIT_GRACE,
     FREE_RETRIES,
     MEASURE_EVERY,
+    MOST_AHEAD,
+    RECALL_AFTER,
+    SLOW,
     SPARE_AFTER,
     START_ATTEMPTS,
     Action,
@@ -27,6 +31,8 @@ from procjob.pool.scheduler import (
     Kill,
     Limits,
     Measure,
+    Prefetch,
+    Recall,
     Refused,
     Retire,
     Scheduler,
@@ -375,6 +381,118 @@ def test_a_task_of_a_closed_pool_that_lost_its_worker_is_still_run_again():
     assert scheduler.worker_ready(2, 11.1) == [Assign(2, 1, 1)]
 
 
+# ---------------------------------------------------------------- examples: tiny tasks, held ahead
+
+
+def with_tasks_ahead(count: int = 3) -> Scheduler:
+    """A pool of one worker, which executes task 1 and holds tasks 2, 3 ... ahead; as many again are queued."""
+    scheduler = Scheduler(1, pace=0.0)
+    for task in range(2 * count + 2):
+        scheduler.submit(TaskSpec(task, prefetch=True))
+    scheduler.pace = AHEAD_SECONDS / (count + 0.5)
+    assert scheduler.worker_ready(1, 0.0) == [Assign(1, 0, 0)]
+    ahead = Prefetch(1, tuple((task + 2, 0) for task in range(count)))
+    settle = Settle(0, 1, Completed("result"))
+    scheduler.started(1, 0, 0, 0.0)
+    assert scheduler.finished_task(1, 0, 0, "result", 0.0, seconds=scheduler.pace) == [Assign(1, 1, 0), ahead, settle]
+    return scheduler
+
+
+def test_a_worker_that_is_quick_gets_tasks_ahead_and_goes_on_by_itself():
+    scheduler = with_tasks_ahead(3)
+    assert scheduler.queued() == [5, 6, 7]
+    assert scheduler.finished_task(1, 1, 0, "result", 0.0, seconds=scheduler.pace) == [
+        Settle(1, 0, Completed("result"))
+    ]
+    assert scheduler.started(1, 2, 0, 0.0)
+    more = Prefetch(1, ((5, 0), (6, 0)))
+    assert scheduler.finished_task(1, 2, 0, "result", 0.0, seconds=scheduler.pace) == [
+        more,
+        Settle(2, 1, Completed("result")),
+    ]
+
+
+def test_tasks_of_unknown_or_long_duration_and_those_with_limits_stay_in_the_queue():
+    for pace, spec in (
+        (SLOW, TaskSpec(2, prefetch=True)),
+        (AHEAD_SECONDS * 2, TaskSpec(2, prefetch=True)),
+        (0.0, TaskSpec(2)),
+    ):
+        scheduler = Scheduler(1, pace)
+        for task in (TaskSpec(0), TaskSpec(1), spec):
+            scheduler.submit(task)
+        scheduler.worker_ready(1, 0.0)
+        assert scheduler.finished_task(1, 0, 0, "result", 0.0, seconds=pace)[:-1] == [Assign(1, 1, 0)]
+
+
+def test_what_waits_behind_a_task_that_takes_long_is_recalled_and_runs_elsewhere():
+    scheduler = Scheduler(2, pace=0.0)
+    for task in range(8):
+        scheduler.submit(TaskSpec(task, prefetch=True))
+    scheduler.worker_ready(1, 0.0)
+    assert scheduler.finished_task(1, 0, 0, "result", 0.0, seconds=0.0)[:-1] == [
+        Assign(1, 1, 0),
+        Prefetch(1, ((2, 0), (3, 0), (4, 0))),
+    ]
+    assert scheduler.worker_ready(2, 0.0) == [Assign(2, 5, 0)]
+    assert scheduler.next_deadline() == RECALL_AFTER
+    assert scheduler.tick(RECALL_AFTER) == [Recall(1)]
+    assert scheduler.recalled(1, 3, RECALL_AFTER) == []
+    assert scheduler.queued() == [2, 3, 4, 6, 7]
+    assert scheduler.finished_task(2, 5, 0, "result", RECALL_AFTER, seconds=0.0)[0] == Assign(2, 2, 0)
+
+
+def test_a_worker_gets_nothing_ahead_until_it_has_come_across_what_was_recalled():
+    scheduler = with_tasks_ahead(2)
+    assert scheduler.tick(RECALL_AFTER) == [Recall(1)]
+    assert scheduler.recalled(1, 2, RECALL_AFTER) == []
+    assert scheduler.finished_task(1, 1, 0, "result", 0.02, seconds=0.0)[:-1] == [Assign(1, 2, 0)]
+    scheduler.returned(1)
+    assert scheduler.finished_task(1, 2, 0, "result", 0.02, seconds=0.0)[:-1] == [Assign(1, 3, 0)]
+    scheduler.returned(1)
+    assert scheduler.finished_task(1, 3, 0, "result", 0.02, seconds=0.0)[:-1] == [
+        Assign(1, 4, 0),
+        Prefetch(1, ((5, 0),)),
+    ]
+
+
+def test_a_task_held_ahead_is_cancelled_without_being_begun():
+    scheduler = with_tasks_ahead(3)
+    assert scheduler.stop(3, StopReason.CANCEL, 0.0) == [Recall(1)]
+    assert scheduler.recalled(1, 3, 0.0) == [Settle(3, 0, CANCELLED)]
+    assert scheduler.queued() == [2, 4, 5, 6, 7]
+
+
+def test_a_task_that_the_worker_had_just_taken_on_when_its_stop_came_is_interrupted():
+    scheduler = with_tasks_ahead(2)
+    assert scheduler.stop(2, StopReason.CANCEL, 0.0) == [Recall(1)]
+    assert scheduler.recalled(1, 1, 0.0) == []  # only task 3: the worker is past task 1, and executes task 2
+    scheduler.returned(1)
+    finished = scheduler.finished_task(1, 1, 0, "result", 0.0, seconds=0.0)
+    assert finished == [Interrupt(1, 2, 0), Settle(1, 0, Completed("result"))]
+    assert scheduler.finished_task(1, 2, 0, "interrupted", 0.0, seconds=0.0)[-1] == Settle(2, 0, CANCELLED)
+
+
+def test_what_a_killed_worker_held_ahead_runs_elsewhere():
+    scheduler = with_tasks_ahead(2)
+    assert scheduler.worker_gone(1, "killed", 0.0) == [StartWorker(2), StartWorker(3)]
+    assert scheduler.queued() == [1, 2, 3, 4, 5]  # nobody said that task 1 had begun
+
+
+def test_what_a_killed_worker_held_ahead_is_refused_if_no_other_can_start():
+    scheduler = with_tasks_ahead(2)
+    assert scheduler.stop(1, StopReason.CANCEL, 0.0) == [Recall(1), Interrupt(1, 1, 0)]
+    assert scheduler.recalled(1, 0, 0.0) == []  # it has just ended task 1 and begins the next one, but is not heard
+    assert Kill(1) in scheduler.tick(1.0)
+    queue = scheduler.queued()
+    refused = [Settle(task, 0, Refused("broken")) for task in queue]
+    for worker in range(2, 2 + START_ATTEMPTS):
+        actions = scheduler.worker_gone(worker, "broken", 1.0)
+    assert actions == refused
+    lost = [Settle(task, 0, Refused("broken")) for task in (3, 2)]
+    assert scheduler.worker_gone(1, "killed", 1.0) == [*lost, Settle(1, 0, CANCELLED)]
+
+
 # ---------------------------------------------------------------- random schedules
 
 #: Of a rounding error in a moment.
@@ -401,12 +519,14 @@ class ModelTask:
 
     id: int
     limits: Limits
+    prefetch: bool = False
     begun: int = 0
     lost_before_start: int = 0
     executed: float = 0.0
     started_at: float | None = None
     stop: Stopped | None = None
     stopped_at: float = math.inf
+    wanted: Stopped | None = None  # a stop that came while it was ahead, and the worker may already have taken it on
     cancelled: bool = False  # in the caller's eyes; the pool may not know it yet
 
     @property
@@ -429,6 +549,11 @@ class ModelWorker:
     killed: bool = False
     told_to_leave_at: float = math.inf
     task: ModelTask | None = None
+    ahead: list[ModelTask] = field(default_factory=list)
+    permits: int = 0  # for the last ones of its tasks; the first one is among them until the worker takes it on
+    unreturned: int = 0
+    to_end_first: set[int] = field(default_factory=set)  # before it comes across what was recalled
+    heard_at: float = 0.0
     rss: int = 1000
     baseline: int | None = None
     measured_at: float = -math.inf
@@ -445,6 +570,18 @@ class ModelWorker:
     @property
     def idle(self) -> bool:
         return self.ready and self.task is None and not self.doomed
+
+    @property
+    def tasks(self) -> list[ModelTask]:
+        return ([] if self.task is None else [self.task]) + self.ahead
+
+    @property
+    def returns(self) -> bool:
+        """Whether it comes across a recalled task next."""
+        return self.unreturned > 0 and not self.to_end_first
+
+    def recall_at(self) -> float:
+        return self.heard_at + RECALL_AFTER if self.ahead and self.permits and not self.doomed else math.inf
 
     def kill_at(self) -> float:
         if self.killed:
@@ -465,12 +602,17 @@ class Schedules(RuleBasedStateMachine):
     asks of workers is judged action by action, in the order in which it asks (`judge`), and then done (`carry_out`).
     """
 
-    @initialize(max_workers=st.integers(1, 3), closes=st.booleans(), starts_fail=st.booleans())
-    def make(self, max_workers: int, closes: bool, starts_fail: bool) -> None:
+    @initialize(
+        max_workers=st.integers(1, 3),
+        closes=st.booleans(),
+        starts_fail=st.booleans(),
+        pace=st.sampled_from([SLOW, AHEAD_SECONDS / 4, 0.0]),
+    )
+    def make(self, max_workers: int, closes: bool, starts_fail: bool, pace: float) -> None:
         self.max_workers = max_workers
         self.closes = closes  # what ends everything is left out of some schedules, so that more happens in them
         self.starts_fail = starts_fail
-        self.scheduler = Scheduler(max_workers)
+        self.scheduler = Scheduler(max_workers, pace)
         self.now = 0.0
         self.last_task = 0
         self.unsettled: dict[int, ModelTask] = {}
@@ -488,6 +630,9 @@ class Schedules(RuleBasedStateMachine):
 
     def held(self) -> list[ModelTask]:
         return [worker.task for worker in self.workers.values() if worker.task is not None]
+
+    def ahead(self) -> list[ModelTask]:
+        return [task for worker in self.workers.values() for task in worker.ahead]
 
     def living(self) -> list[ModelWorker]:
         return [worker for worker in self.workers.values() if not worker.doomed]
@@ -545,6 +690,8 @@ class Schedules(RuleBasedStateMachine):
                 assert not self.workers[worker].doomed
                 assert self.workers[worker].task is None or self.workers[worker].task.stop is None
                 self.workers[worker].measured_at = self.now
+            case Prefetch() | Recall():
+                self.judge_ahead(action, reasons)
             case Assign(worker, task, attempt):
                 head = self.queue.pop(0)
                 assert (task, attempt) == (head.id, head.attempt)
@@ -569,6 +716,27 @@ class Schedules(RuleBasedStateMachine):
                 assert self.workers[worker].idle
                 self.workers[worker].told_to_leave_at = self.now
 
+    def judge_ahead(self, action: Prefetch | Recall, reasons: dict[int, Stopped]) -> None:
+        match action:
+            case Prefetch(worker, tasks):
+                busy = self.workers[worker]
+                assert tasks
+                assert busy.task is not None
+                assert busy.task.stop is None
+                assert not busy.doomed
+                assert not busy.unreturned
+                heads, self.queue = self.queue[: len(tasks)], self.queue[len(tasks) :]
+                assert [(head.id, head.attempt) for head in heads] == list(tasks)
+                assert all(head.prefetch for head in heads)
+                busy.ahead += heads
+                assert len(busy.ahead) <= MOST_AHEAD
+                assert len(busy.ahead) * self.scheduler.pace <= AHEAD_SECONDS
+                busy.heard_at = self.now
+            case Recall(worker):
+                lender = self.workers[worker]
+                late = lender.heard_at + RECALL_AFTER <= self.now + TINY
+                assert late or any(task.stop or task.wanted or task.id in reasons for task in lender.tasks)
+
     def carry_out(self, action: Action) -> None:
         match action:
             case StartWorker(worker):
@@ -585,14 +753,60 @@ class Schedules(RuleBasedStateMachine):
                     self.decline(self.workers[worker])
                 else:
                     self.workers[worker].history.append((task, attempt))
+            case Prefetch(worker, tasks):
+                assert self.workers[worker].live
+                for task, attempt in tasks:
+                    if self.unsettled[task].cancelled:
+                        self.decline_ahead(self.workers[worker], self.unsettled[task])
+                    else:
+                        self.workers[worker].permits += 1
+                        self.workers[worker].history.append((task, attempt))
+            case Recall(worker):
+                self.recall(self.workers[worker])
             case Interrupt(worker) | Kill(worker) | Retire(worker):
                 assert self.workers[worker].live
 
     def decline(self, worker: ModelWorker) -> None:
-        task, worker.task = worker.task, None
-        assert task is not None
+        task = self.advance(worker)
         actions = self.scheduler.declined(worker.id, task.id, self.now)
         self.expect(actions, {task.id: (CANCELLED, task.begun)})
+
+    def advance(self, worker: ModelWorker) -> ModelTask:
+        """Go on from the present task, which is returned, to the next one."""
+        task = worker.task
+        assert task is not None
+        worker.task = worker.ahead.pop(0) if worker.ahead and not worker.killed else None
+        worker.heard_at = self.now
+        return task
+
+    def decline_ahead(self, worker: ModelWorker, task: ModelTask) -> None:
+        if task is worker.task:
+            self.decline(worker)
+            return
+        worker.ahead.remove(task)
+        actions = self.scheduler.declined(worker.id, task.id, self.now)
+        self.expect(actions, {task.id: (CANCELLED, task.begun)})
+
+    def recall(self, worker: ModelWorker) -> None:
+        """Take out the permits that are left: what they belong to goes back to the queue, in order."""
+        count, worker.permits = worker.permits, 0
+        kept, back = worker.tasks[: len(worker.tasks) - count], worker.tasks[len(worker.tasks) - count :]
+        worker.task, worker.ahead = (kept[0], kept[1:]) if kept else (None, [])
+        worker.unreturned += count
+        worker.to_end_first |= {task.id for task in kept}
+        settles, again = self.taken_back(back)
+        self.queue[:0] = again
+        self.expect(self.scheduler.recalled(worker.id, count, self.now), settles)
+
+    def taken_back(self, back: list[ModelTask]) -> tuple[dict[int, tuple[Verdict, int]], list[ModelTask]]:
+        """Say which of the tasks that nobody has begun end, and which are queued again."""
+        settles: dict[int, tuple[Verdict, int]] = {}
+        for task in reversed(back):
+            if stop := task.stop or task.wanted:
+                settles[task.id] = (stop, task.begun)
+            elif self.broken is not None:
+                settles[task.id] = (Refused(self.broken), task.begun)
+        return settles, [task for task in back if task.id not in settles]
 
     def measure(self, worker: ModelWorker) -> None:
         task = worker.task
@@ -619,11 +833,13 @@ class Schedules(RuleBasedStateMachine):
             self.spare_wanted = False
         elif worker.task is not None:
             self.spare_wanted = True
+            settles, again = self.taken_back(worker.ahead)
+            self.queue[:0] = again
             verdict = self.verdict_of_death(worker.task, cause)
             if verdict is None:
                 self.queue.insert(0, worker.task)
             else:
-                settles = {worker.task.id: (verdict, worker.task.begun)}
+                settles[worker.task.id] = (verdict, worker.task.begun)
             worker.task.started_at = None
         self.expect(self.scheduler.worker_gone(worker.id, cause, self.now, hopeless=hopeless), settles)
 
@@ -644,9 +860,16 @@ class Schedules(RuleBasedStateMachine):
 
     @rule(limits=some_limits, count=st.integers(1, 3))
     def submit(self, limits: Limits, count: int) -> None:
+        self.submit_all(limits, count, prefetch=False)
+
+    @rule(count=st.integers(1, 12))
+    def submit_tiny_ones(self, count: int) -> None:
+        self.submit_all(Limits(), count, prefetch=True)
+
+    def submit_all(self, limits: Limits, count: int, *, prefetch: bool) -> None:
         for _ in range(count):
             self.last_task += 1
-            task = self.unsettled[self.last_task] = ModelTask(self.last_task, limits)
+            task = self.unsettled[self.last_task] = ModelTask(self.last_task, limits, prefetch)
             settles: dict[int, tuple[Verdict, int]] = {}
             if self.broken is not None:
                 settles = {task.id: (Refused(self.broken), 0)}
@@ -654,12 +877,12 @@ class Schedules(RuleBasedStateMachine):
                 settles = {task.id: (CANCELLED, 0)}
             else:
                 self.queue.append(task)
-            self.expect(self.scheduler.submit(TaskSpec(task.id, limits)), settles)
+            self.expect(self.scheduler.submit(TaskSpec(task.id, limits, prefetch)), settles)
 
     @precondition(held)
     @rule(n=picks)
     def stop_a_task_that_a_worker_holds(self, n: int) -> None:
-        self.stop(choose(n, self.held()).id)
+        self.stop(choose(n, self.held() + self.ahead()).id)
 
     @precondition(lambda self: self.last_task > len(self.unsettled))
     @rule(n=picks)
@@ -684,6 +907,8 @@ class Schedules(RuleBasedStateMachine):
         if task in self.queue:
             self.queue.remove(task)
             settles = {task_id: (CANCELLED, task.begun)}
+        elif task in self.ahead():
+            task.wanted = CANCELLED
         elif task is not None and task.stop is None:
             stops = {task_id: CANCELLED}
         self.expect(self.scheduler.stop(task_id, StopReason.CANCEL, self.now), settles, stops)
@@ -699,6 +924,8 @@ class Schedules(RuleBasedStateMachine):
         settles = {task.id: (CANCELLED, task.begun) for task in self.queue[len(kept) :]}
         self.queue = kept
         stops = {task.id: CANCELLED for task in self.held() if stop_running and task.stop is None}
+        for task in self.ahead() if cancel_queued or stop_running else ():
+            task.wanted = CANCELLED
         actions = self.scheduler.close(self.now, cancel_queued=cancel_queued, stop_running=stop_running)
         self.expect(actions, settles, stops)
 
@@ -748,6 +975,9 @@ class Schedules(RuleBasedStateMachine):
     def say_started(self, worker: ModelWorker) -> None:
         task = worker.task
         assert task is not None
+        worker.permits = min(worker.permits, len(worker.ahead))
+        while worker.returns:
+            self.say_returned(worker)
         heard = self.scheduler.started(worker.id, task.id, task.attempt, self.now)
         assert heard is not worker.killed  # what comes after the kill makes no difference
         if heard:
@@ -760,11 +990,27 @@ class Schedules(RuleBasedStateMachine):
         self.say_finished(choose(n, self.running()))
 
     def say_finished(self, worker: ModelWorker) -> None:
-        task, worker.task = worker.task, None
-        assert task is not None
+        task = self.advance(worker)
+        worker.to_end_first.discard(task.id)
+        stops = {} if worker.task is None or worker.task.wanted is None else {worker.task.id: worker.task.wanted}
         outcome = f"outcome of task {task.id}"
-        actions = self.scheduler.finished_task(worker.id, task.id, task.attempt, outcome, self.now)
-        self.expect(actions, {task.id: (task.stop or Completed(outcome), task.begun)})
+        seconds = 0.0 if task.prefetch else SLOW
+        actions = self.scheduler.finished_task(worker.id, task.id, task.attempt, outcome, self.now, seconds=seconds)
+        self.expect(actions, {task.id: (task.stop or Completed(outcome), task.begun)}, stops)
+
+    @precondition(lambda self: any(worker.permits for worker in self.workers.values()))
+    @rule(n=picks)
+    def take_on_a_task_before_the_end_of_the_last_is_heard(self, n: int) -> None:
+        choose(n, [worker for worker in self.workers.values() if worker.permits]).permits -= 1
+
+    @precondition(lambda self: any(worker.returns for worker in self.workers.values()))
+    @rule(n=picks)
+    def pass_over_a_recalled_task(self, n: int) -> None:
+        self.say_returned(choose(n, [worker for worker in self.workers.values() if worker.returns]))
+
+    def say_returned(self, worker: ModelWorker) -> None:
+        worker.unreturned -= 1
+        self.scheduler.returned(worker.id)
 
     @precondition(ready)
     @rule(n=picks)
@@ -834,7 +1080,7 @@ class Schedules(RuleBasedStateMachine):
 
     @invariant()
     def each_unsettled_task_is_queued_or_held(self) -> None:
-        assert {task.id for task in self.queue + self.held()} == set(self.unsettled)
+        assert {task.id for task in self.queue + self.held() + self.ahead()} == set(self.unsettled)
 
     @invariant()
     def there_are_no_more_workers_than_allowed(self) -> None:
@@ -856,9 +1102,10 @@ class Schedules(RuleBasedStateMachine):
     @invariant()
     def the_next_deadline_comes_in_time(self) -> None:
         own = [task.time_is_up_at() for task in self.held()]
-        own += [moment for worker in self.workers.values() for moment in (worker.kill_at(), worker.measure_at())]
+        for worker in self.workers.values():
+            own += [worker.kill_at(), worker.measure_at(), worker.recall_at()]
         assert self.deadline() <= min(own, default=math.inf) + TINY
-        if min(own, default=math.inf) == math.inf and not any(task.stop for task in self.held()):
+        if min(own, default=math.inf) == math.inf and not any(task.stop for task in self.held()) and not self.ahead():
             assert self.scheduler.next_deadline() is None
 
     def teardown(self) -> None:

@@ -48,12 +48,15 @@ from procjob.pool.pickling import dumps_call, loads, unpack_exception
 from procjob.pool.process import OutputPipe, WorkerProcess, block_interrupts
 from procjob.pool.relay import captured_level, named, relay
 from procjob.pool.scheduler import (
+    SLOW,
     Action,
     Assign,
     Interrupt,
     Kill,
     Limits,
     Measure,
+    Prefetch,
+    Recall,
     Retire,
     Scheduler,
     Settle,
@@ -70,6 +73,9 @@ logger = logging.getLogger("procjob")
 OUTPUT_BACKLOG = 1 << 20
 #: Seconds after which the pool thread looks again at a deadline further away: selectors take 24 days at most.
 LONGEST_SELECT = 86400.0
+#: Bytes of a call that may be sent to a worker ahead of its turn. With `procjob.pool.scheduler.MOST_AHEAD` of them, the
+#: pipe still takes an interrupt.
+LARGEST_AHEAD = 2048
 
 
 NO_LIMITS = Limits()
@@ -107,10 +113,15 @@ class _Live:
     """A worker as the pool thread knows it."""
 
     process: WorkerProcess
-    call: _Call | None = None
+    calls: deque[_Call] = field(default_factory=deque)  # the first one is its task, the others it holds ahead
     writing: bool = False
     unrelayed: int = 0
     start_failure: BaseException | None = None
+
+    @property
+    def call(self) -> _Call | None:
+        """What it executes, or will execute next."""
+        return self.calls[0] if self.calls else None
 
 
 class Pool:
@@ -197,7 +208,8 @@ class Pool:
             RuntimeError: the pool is shut down, or belongs to another process.
             WorkerDiedError: workers of this pool cannot start.
         """
-        spec = TaskSpec(next(self._ids), limits)
+        tiny = sink is None and limits is NO_LIMITS and not constants and len(pickled) <= LARGEST_AHEAD
+        spec = TaskSpec(next(self._ids), limits, prefetch=tiny)
         future: TaskFuture[Any] = TaskFuture(self, spec.id)
         call = _Call(spec, pickled, tuple(constants), future, sink, describe)
         self._check_owner()  # first: in a copy made by fork, the gate may be shut for ever
@@ -345,6 +357,10 @@ class Pool:
             match action:
                 case Assign(worker, task, _):
                     actions += self._assign(self._live[worker], worker, self._calls[task], action)
+                case Prefetch():
+                    actions += self._prefetch(self._live[action.worker], action)
+                case Recall(worker):
+                    actions += self._recall(worker)
                 case Settle():
                     self._settle(self._calls[action.task], action)
                     del self._calls[action.task]
@@ -372,12 +388,35 @@ class Pool:
     def _assign(self, live: _Live, worker: int, call: _Call, action: Assign) -> list[Action]:
         if not call.future.claim():
             return self._scheduler.declined(worker, action.task, time.monotonic())
-        live.call = call
+        live.calls.append(call)
         call.held = live.process, action.attempt
         kind = wire.RunUnannounced if call.unannounced else wire.Run
         live.process.run(kind(action.task, action.attempt, call.pickled), call.constants)
         self._watch_writing(live)
         return []
+
+    def _prefetch(self, live: _Live, action: Prefetch) -> list[Action]:
+        messages: list[wire.RunAhead] = []
+        declined: list[Action] = []
+        for task, attempt in action.tasks:
+            call = self._calls[task]
+            if call.future.claim():
+                live.calls.append(call)
+                call.held = live.process, attempt
+                messages.append(wire.RunAhead(task, attempt, call.pickled))
+            else:
+                declined += self._scheduler.declined(action.worker, task, time.monotonic())
+        if messages:
+            live.process.run_ahead(messages)
+            self._watch_writing(live)
+        return declined
+
+    def _recall(self, worker: int) -> list[Action]:
+        live = self._live[worker]
+        count = live.process.recall()
+        for _ in range(count):
+            live.calls.pop().held = None
+        return self._scheduler.recalled(worker, count, time.monotonic())
 
     # ------------------------------------------------------------ workers come and go
 
@@ -418,17 +457,24 @@ class Pool:
         match message:
             case wire.Finished(task, attempt, body):
                 outcome = wire.unpack_outcome(body)
+                live.process.stderr_tail = ""
                 for output in live.process.outputs if outcome.printed else ():
                     self._read_output(worker, output)
                 if live.call is not None:
-                    self._note_begun(worker, live.call, now)
-                live.call = None
-                return self._scheduler.finished_task(worker, task, attempt, (outcome, live.process.pid), now)
+                    live.calls.popleft().held = None
+                self._scheduler.started(worker, task, attempt, now)  # if it was not announced
+                # One that prints counts as slow: with the next one held ahead, their output could not be told apart.
+                seconds = SLOW if outcome.printed else outcome.usage.run_seconds
+                return self._scheduler.finished_task(
+                    worker, task, attempt, (outcome, live.process.pid), now, seconds=seconds
+                )
             case wire.Started(task, attempt):
                 if live.call is not None and self._scheduler.started(worker, task, attempt, now):
                     live.call.future.mark_running()  # before it is told, so that who is told finds it so
                     if live.call.sink is not None:
                         live.call.sink(Started(now, attempt, live.process.pid, self._host))
+            case wire.Returned():
+                self._scheduler.returned(worker)
             case wire.Report(_, _, body):
                 self._on_report(live, body)
             case wire.Ready():
@@ -436,13 +482,6 @@ class Pool:
             case wire.StartFailed(body):
                 live.start_failure = unpack_exception(bytes(body))
         return []
-
-    def _note_begun(self, worker: int, call: _Call, now: float) -> None:
-        """Learn from the worker's mark that an unannounced task has begun, before the mark names another one."""
-        if call.unannounced and call.held is not None and call.has_begun():
-            self._scheduler.started(worker, call.spec.id, call.held[1], now)
-            call.future.mark_running()
-        call.held = None
 
     def _on_report(self, live: _Live, body: wire.Buffer) -> None:
         try:
@@ -455,19 +494,19 @@ class Pool:
 
     def _on_exit(self, worker: int) -> list[Action]:
         live = self._live[worker]
-        while True:  # what it said before it ended counts
-            messages, hung_up = live.process.receive()
-            for message in messages:
-                self._perform(self._on_message(worker, live, message))
-            if hung_up or not messages:
-                break
+        messages, _ = live.process.receive(everything=True)  # what it said before it ended counts
+        for message in messages:
+            self._perform(self._on_message(worker, live, message))
         for output in live.process.outputs:
             while self._read_output(worker, output):
                 pass
         for fd in (live.process.channel_fd, live.process.exit_fd, *(o.fd for o in live.process.outputs)):
             self._forget(fd)
-        if live.call is not None:
-            self._note_begun(worker, live.call, time.monotonic())
+        call = live.call
+        if call is not None and call.held is not None and call.unannounced and call.has_begun():
+            self._scheduler.started(worker, call.spec.id, call.held[1], time.monotonic())
+        while live.calls:
+            live.calls.pop().held = None
         exitcode = live.process.exitcode()
         live.process.close()
         del self._live[worker]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import itertools
 import os
 import signal
 import sys
@@ -24,6 +25,7 @@ from loky.backend.process import LokyProcess
 from procjob.pool import wire
 from procjob.pool.constants import Constant
 from procjob.pool.mark import Mark, make_page
+from procjob.pool.permits import Permits
 from procjob.pool.worker import INTERRUPT_SIGNAL, WorkerConfig, main
 
 #: Bytes of constants that a worker keeps before the least recently used are dropped.
@@ -91,12 +93,14 @@ class WorkerProcess:
         err, child_err = context.Pipe(duplex=False)
         page = Connection(make_page())  # a Connection carries any descriptor to the child
         self._mark = Mark(page.fileno())
-        config = WorkerConfig(child_channel, child_out, child_err, page, os.getpid(), log_level)
+        permits, granted = context.Pipe(duplex=False)
+        self._permits = Permits(permits.fileno(), granted.fileno())
+        config = WorkerConfig(child_channel, child_out, child_err, page, permits, os.getpid(), log_level)
         self._process = _Process(target=main, args=(config,), name="procjob-worker", env=environment)
         try:
             self._process.start()
         except BaseException:  # whatever kept it from starting: leave no descriptor behind
-            for connection in (channel, out, err):
+            for connection in (channel, out, err, permits, granted):
                 connection.close()
             raise
         finally:
@@ -107,7 +111,7 @@ class WorkerProcess:
         # multiprocessing would join it at exit, even at that of a copy of this process made by fork, and would keep it
         # and its sentinel pipe for as long as it has not reaped it itself; somebody else may.
         _children.discard(self._process)
-        self._connections = (channel, out, err)
+        self._connections = (channel, out, err, permits, granted)
         for connection in self._connections:
             os.set_blocking(connection.fileno(), False)
         self.pid: int = self._process.pid
@@ -161,6 +165,16 @@ class WorkerProcess:
         if constants:
             self._drop_constants(constants)
 
+    def run_ahead(self, messages: Sequence[wire.RunAhead]) -> None:
+        """Hand over tasks for when the present one has ended; `recall` takes them back."""
+        self._permits.grant(len(messages))  # first: the worker must find one for each
+        self._unsent.append(b"".join(itertools.chain.from_iterable(map(wire.encode, messages))))
+        self.flush()
+
+    def recall(self) -> int:
+        """Take back the tasks handed over ahead that the worker has not taken on; how many of the last ones these are."""
+        return self._permits.recall()
+
     def interrupt(self, task: int, attempt: int) -> None:
         """Ask the worker to stop an attempt: first the word, then the signal that makes it look."""
         self._signal_when_sent = True
@@ -185,12 +199,15 @@ class WorkerProcess:
 
     # ------------------------------------------------------------ in
 
-    def receive(self) -> tuple[deque[wire.Message], bool]:
-        """Return the messages that have arrived, and whether no more can come: the worker has closed its end, say."""
+    def receive(self, *, everything: bool = False) -> tuple[deque[wire.Message], bool]:
+        """Return the messages that have arrived, and whether no more can come: the worker has closed its end, say.
+
+        Without ``everything``, what one read has not taken is left for the next call.
+        """
         reader = self._reader
         try:
             hung_up = not reader.fill()
-            while reader.in_large_body and not hung_up:
+            while (everything or reader.in_large_body) and not hung_up:
                 hung_up = not reader.fill()
         except BlockingIOError:
             hung_up = False

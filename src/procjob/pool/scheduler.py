@@ -1,24 +1,26 @@
 """The pool's decisions as a pure state machine: events in, actions out, time passed in.
 
     submit, stop, close ──┐                     ┌──> StartWorker Assign Interrupt Kill Retire Measure
-    started, finished ────┼──>  Scheduler  ─────┤
+    started, finished ────┼──>  Scheduler  ─────┤    Prefetch Recall
     worker_ready/gone ────┤    (no I/O, no      └──> Settle(task, verdict): exactly once for each task
-    measured, tick ───────┘     thread, no clock)
+    recalled, tick ... ───┘     thread, no clock)
 
 Invariants, each checked by a property test:
 - every submitted task is settled exactly once, and nothing refers to it afterwards;
-- a worker holds at most one task; at most ``max_workers`` tasks are held at once;
+- a worker executes at most one task, and at most ``max_workers`` workers have one;
 - tasks are assigned in the order of submission; a task that is run again goes to the head of the queue;
 - a task that nobody began is never RUNNING, and one whose stop was accepted is never settled as completed;
 - workers that fail to start are not started for ever: with none alive, the queue is refused with the cause;
-- nothing is prefetched: a queued task can always be withdrawn.
+- tasks that a worker holds ahead of their turn (tiny ones only, see `Prefetch`) are recalled as soon as the one before
+  them takes long, is stopped or dies, so a task never waits for a particular worker, and never pays for its neighbour.
 
 The executor calls it from its one thread and carries the actions out.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import itertools
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -33,6 +35,14 @@ MEASURE_EVERY = 0.05
 SPARE_AFTER = 0.05
 #: Seconds that an idle worker gets to leave by itself when the pool closes.
 EXIT_GRACE = 2.0
+#: Tasks that a worker may hold beyond the one it executes.
+MOST_AHEAD = 32
+#: Seconds of work that these may amount to, at the pace of the pool's last tasks.
+AHEAD_SECONDS = 0.002
+#: Seconds a task from which on its exact pace makes no difference; assumed of tasks of which nothing is known.
+SLOW = 1.0
+#: Seconds after which they are recalled from a worker that makes no progress.
+RECALL_AFTER = 0.01
 
 
 class StopReason(Enum):
@@ -62,10 +72,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """What the scheduler knows of a task."""
+    """What the scheduler knows of a task; ``prefetch``: a worker may hold it before it executes it."""
 
     id: int
     limits: Limits = Limits()
+    prefetch: bool = False
 
 
 # ---------------------------------------------------------------- verdicts: how a task ended
@@ -123,6 +134,21 @@ class Assign:
 
 
 @dataclass(frozen=True, slots=True)
+class Prefetch:
+    """Hand a busy worker its next tasks (and attempts), to save both sides the wait for each other."""
+
+    worker: int
+    tasks: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Take back what a worker holds ahead and has not begun; tell how much it was with `Scheduler.recalled`."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
 class Interrupt:
     """Ask a worker to stop an attempt."""
 
@@ -161,7 +187,7 @@ class Settle:
     verdict: Verdict
 
 
-Action = StartWorker | Assign | Interrupt | Kill | Retire | Measure | Settle
+Action = StartWorker | Assign | Prefetch | Recall | Interrupt | Kill | Retire | Measure | Settle
 
 
 # ---------------------------------------------------------------- state
@@ -193,14 +219,17 @@ class _Worker:
     id: int
     phase: Phase = Phase.STARTING
     task: _Task | None = None
+    ahead: deque[_Task] = field(default_factory=deque)
+    unreturned: int = 0  # recalled tasks that it has not come across yet
     stopped_at: float | None = None
     kill_at: float | None = None
     baseline: int | None = None
     measure_at: float | None = None
+    recall_at: float | None = None
 
     def deadlines(self) -> list[float]:
         """Every moment at which `Scheduler.tick` has something to do for this worker."""
-        found = [t for t in (self.kill_at, self.measure_at) if t is not None]
+        found = [t for t in (self.kill_at, self.measure_at, self.recall_at) if t is not None]
         if self.stopped_at is not None:
             found.append(self.stopped_at + SPARE_AFTER)
         due = self.time_is_up_at()
@@ -221,6 +250,7 @@ class Scheduler:
     """See the module docstring. Each event method returns the actions to carry out, in order."""
 
     max_workers: int
+    pace: float = SLOW  # seconds that a task takes; rises at once and falls slowly
     closing: bool = False
     broken: Any = None
     _queue: OrderedDict[int, _Task] = field(default_factory=OrderedDict)
@@ -229,6 +259,7 @@ class Scheduler:
     _idle: list[_Worker] = field(default_factory=list)
     _watched: dict[int, _Worker] = field(default_factory=dict)
     _last_worker: int = 0
+    _busy: int = 0
     _doomed: int = 0
     _start_failures: int = 0
     _spare_wanted: bool = False
@@ -271,9 +302,8 @@ class Scheduler:
             return []
         task.stop = Stopped(reason, measured)
         worker = task.worker
-        worker.stopped_at, worker.kill_at, worker.measure_at = now, now + task.spec.limits.grace, None
-        self._watched[worker.id] = worker
-        return [Interrupt(worker.id, task_id, task.attempt)]
+        recall: list[Action] = [Recall(worker.id)] if worker.ahead else []
+        return recall if task is not worker.task else [*recall, self._interrupt(worker, task, now)]
 
     def close(self, now: float, *, cancel_queued: bool = False, stop_running: bool = False) -> list[Action]:
         """Accept nothing more and let the workers leave once nothing is left to do. May be called again, harder."""
@@ -283,9 +313,11 @@ class Scheduler:
             # As with the standard executors, what has been handed over already is finished; here that is a task for
             # which a worker is being started (a spare is started for none).
             starting = sum(w.phase is Phase.STARTING for w in self._workers.values())
-            kept = 0 if stop_running else min(starting, self.max_workers - len(self._held))
+            kept = 0 if stop_running else min(starting, self.max_workers - self._busy)
             dropped = [self._queue.pop(task_id) for task_id in list(self._queue)[kept:]]
             actions += [Settle(task.spec.id, task.attempt, Stopped(StopReason.CANCEL)) for task in dropped]
+            for task in [task for worker in self._workers.values() for task in worker.ahead]:
+                actions += self.stop(task.spec.id, StopReason.CANCEL, now)
         if stop_running:
             for task_id in list(self._held):
                 actions += self.stop(task_id, StopReason.CANCEL, now)
@@ -313,12 +345,15 @@ class Scheduler:
             self._watched[worker_id] = worker
         return True
 
-    def finished_task(self, worker_id: int, task_id: int, attempt: int, outcome: Any, now: float) -> list[Action]:
-        """A worker has let go of its task and sent the outcome."""
+    def finished_task(
+        self, worker_id: int, task_id: int, attempt: int, outcome: Any, now: float, *, seconds: float = SLOW
+    ) -> list[Action]:
+        """A worker has let go of its task, which took it some seconds, and sent the outcome."""
         worker = self._workers[worker_id]
         task = self._current(worker, task_id, attempt)
         if task is None:
             return []
+        self.pace = min(SLOW, max(seconds, 0.9 * self.pace + 0.1 * seconds))
         settle = self._settle(task, task.stop or Completed(outcome))
         return [*self._freed(worker, now), settle]  # the next task first: it runs while this one is settled
 
@@ -326,7 +361,30 @@ class Scheduler:
         """The executor did not hand over an assigned task, because it had just been cancelled."""
         worker = self._workers[worker_id]
         task = self._held[task_id]
-        return [self._settle(task, Stopped(StopReason.CANCEL)), *self._freed(worker, now)]
+        settle = self._settle(task, Stopped(StopReason.CANCEL))
+        if task is worker.task:
+            return [settle, *self._freed(worker, now)]
+        worker.ahead.remove(task)
+        worker.recall_at = worker.recall_at if worker.ahead else None
+        return [settle]
+
+    def recalled(self, worker_id: int, count: int, now: float) -> list[Action]:
+        """The last ``count`` tasks of a worker will not be begun there; it has taken on all the others."""
+        worker = self._workers[worker_id]
+        worker.unreturned += count
+        worker.recall_at = None
+        actions: list[Action] = []
+        for _ in range(min(count, len(worker.ahead))):
+            actions += self._take_back(worker.ahead.pop())
+            count -= 1
+        if count and worker.task is not None:  # its end of the task before is known, but it has not gone on yet
+            actions += self._take_back(worker.task)
+            return actions + self._freed(worker, now)
+        return actions + self._dispatch() + self._retire(now)
+
+    def returned(self, worker_id: int) -> None:
+        """A worker has come across a recalled task and passed over it."""
+        self._workers[worker_id].unreturned -= 1
 
     def worker_gone(self, worker_id: int, cause: Any, now: float, *, hopeless: bool = False) -> list[Action]:
         """A worker process has ended (or could not be started; hopeless: another try would end the same way)."""
@@ -339,7 +397,10 @@ class Scheduler:
         actions: list[Action] = []
         if worker.phase is Phase.STARTING:
             actions += self._start_failed(cause, hopeless)
-        elif worker.task is not None:
+        while worker.ahead:
+            actions += self._take_back(worker.ahead.pop())
+        if worker.task is not None:
+            self._busy -= 1
             actions += self._died(worker, worker.task, cause, now)
         return actions + self._dispatch() + self._retire(now)
 
@@ -376,6 +437,9 @@ class Scheduler:
         if worker.measure_at is not None and now >= worker.measure_at:
             worker.measure_at = now + MEASURE_EVERY
             actions.append(Measure(worker.id))
+        if worker.recall_at is not None and now >= worker.recall_at:
+            worker.recall_at = None
+            actions.append(Recall(worker.id))
         due = worker.time_is_up_at()
         if worker.task is not None and due is not None and now >= due:
             actions += self.stop(worker.task.spec.id, StopReason.TIME_LIMIT, now)
@@ -394,20 +458,78 @@ class Scheduler:
     def _freed(self, worker: _Worker, now: float) -> list[Action]:
         if worker.phase is Phase.DOOMED:  # the kill is on its way: what it says no longer makes it usable
             worker.task = None
-        else:
+            self._busy -= 1
+            return self._dispatch() + self._retire(now)
+        if not worker.ahead:
+            self._busy -= 1
             self._release(worker)
-        return self._dispatch() + self._retire(now)
+            actions = self._dispatch()
+        else:
+            actions = self._advance(worker, now)
+        return actions + self._prefetch(worker, now) + self._retire(now)
 
     def _release(self, worker: _Worker) -> None:
         worker.phase, worker.task, worker.baseline = Phase.IDLE, None, None
-        worker.stopped_at = worker.kill_at = worker.measure_at = None
-        self._watched.pop(worker.id, None)
+        self._unwatch(worker)
         self._idle.append(worker)
+
+    def _unwatch(self, worker: _Worker) -> None:
+        worker.stopped_at = worker.kill_at = worker.measure_at = worker.recall_at = None
+        self._watched.pop(worker.id, None)
+
+    def _advance(self, worker: _Worker, now: float) -> list[Action]:
+        """The worker has gone on by itself to the first of those that it held ahead."""
+        self._unwatch(worker)
+        worker.phase, worker.task = Phase.ASSIGNED, worker.ahead.popleft()
+        self._watch_ahead(worker, now)
+        # Its stop came when the worker had already taken it on, but the parent had not heard of it.
+        return [] if worker.task.stop is None else [self._interrupt(worker, worker.task, now)]
+
+    def _interrupt(self, worker: _Worker, task: _Task, now: float) -> Action:
+        worker.stopped_at, worker.kill_at, worker.measure_at = now, now + task.spec.limits.grace, None
+        self._watched[worker.id] = worker
+        return Interrupt(worker.id, task.spec.id, task.attempt)
+
+    def _prefetch(self, worker: _Worker, now: float) -> list[Action]:
+        """Give a worker that gets through its tasks quickly its share of the queue, if it runs out of them."""
+        limit = MOST_AHEAD if self.pace * MOST_AHEAD < AHEAD_SECONDS else int(AHEAD_SECONDS / self.pace)
+        count = min(limit - len(worker.ahead), len(self._queue) // self.max_workers)
+        if worker.task is None or worker.task.stop or worker.unreturned or len(worker.ahead) > limit // 2 or count < 1:
+            return []
+        taken: list[tuple[int, int]] = []
+        for task in list(itertools.islice(self._queue.values(), count)):
+            if not task.spec.prefetch:
+                break
+            del self._queue[task.spec.id]
+            self._held[task.spec.id] = task
+            task.worker = worker
+            worker.ahead.append(task)
+            taken.append((task.spec.id, task.attempt))
+        self._watch_ahead(worker, now)
+        return [Prefetch(worker.id, tuple(taken))] if taken else []
+
+    def _watch_ahead(self, worker: _Worker, now: float) -> None:
+        if worker.ahead:
+            worker.recall_at = now + RECALL_AFTER
+            self._watched[worker.id] = worker
+
+    def _take_back(self, task: _Task) -> list[Action]:
+        """Put a task that nobody has begun back to the head of the queue, unless its stop was accepted meanwhile."""
+        if task.stop is not None or self.broken is not None:
+            return [self._settle(task, task.stop or Refused(self.broken))]
+        self._requeue(task)
+        return []
+
+    def _requeue(self, task: _Task) -> None:
+        del self._held[task.spec.id]
+        task.worker = task.started_at = None
+        self._queue[task.spec.id] = task
+        self._queue.move_to_end(task.spec.id, last=False)
 
     def _doom(self, worker: _Worker, kill_at: float | None) -> None:
         self._doomed += worker.phase is not Phase.DOOMED
         worker.phase, worker.kill_at = Phase.DOOMED, kill_at
-        worker.stopped_at = worker.measure_at = None
+        worker.stopped_at = worker.measure_at = worker.recall_at = None
         if kill_at is None:
             self._watched.pop(worker.id, None)
         else:
@@ -427,10 +549,7 @@ class Scheduler:
             task.deaths_before_start += 1
         else:
             return [self._settle(task, Died(cause))]
-        del self._held[task.spec.id]
-        task.worker = task.started_at = None
-        self._queue[task.spec.id] = task
-        self._queue.move_to_end(task.spec.id, last=False)
+        self._requeue(task)
         return []
 
     def _start_failed(self, cause: Any, hopeless: bool) -> list[Action]:
@@ -447,13 +566,14 @@ class Scheduler:
 
     def _dispatch(self) -> list[Action]:
         actions: list[Action] = []
-        while self._queue and self._idle and len(self._held) < self.max_workers:
+        while self._queue and self._idle and self._busy < self.max_workers:
             _, task = self._queue.popitem(last=False)
             actions += self._assign(self._idle.pop(), task)
         return actions + self._start_workers()
 
     def _assign(self, worker: _Worker, task: _Task) -> list[Action]:
         worker.phase, worker.task, task.worker = Phase.ASSIGNED, task, worker
+        self._busy += 1
         self._held[task.spec.id] = task
         actions: list[Action] = []
         if task.spec.limits.memory_limit is not None:  # the first figure, before the task begins, is its baseline
@@ -470,7 +590,7 @@ class Scheduler:
         spare = self._spare_wanted and not self.closing
         if not (self._queue or spare):
             return []
-        wanted = min(self.max_workers, len(self._held) + len(self._queue)) + spare
+        wanted = min(self.max_workers, self._busy + len(self._queue)) + spare
         return [self._start_worker() for _ in range(wanted - alive)]
 
     def _start_worker(self) -> Action:

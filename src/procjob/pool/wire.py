@@ -5,6 +5,8 @@
                  <───────────────────────  Ready | StartFailed
       StoreConstant* Run ───────────────>   sets its mark (see `procjob.pool.mark`)
                  <───────────────────────  Started, Report*, Finished
+      RunAhead* ────────────────────────>   takes a permit for each, in turn (see `procjob.pool.permits`)
+                 <───────────────────────  Finished, or Returned if there is no permit any more
       Interrupt (then SIGUSR1) ─────────>   only while a task runs; a late one names a task that is gone
       DropConstant, Leave ──────────────>
 
@@ -81,6 +83,15 @@ class RunUnannounced:
 
 
 @dataclass(frozen=True, slots=True)
+class RunAhead:
+    """As `RunUnannounced`, sent to a worker that still executes another task: it must take a permit first."""
+
+    task: int
+    attempt: int
+    body: Buffer
+
+
+@dataclass(frozen=True, slots=True)
 class Interrupt:
     """Stop this attempt of this task, if it still runs."""
 
@@ -96,6 +107,14 @@ class Leave:
 @dataclass(frozen=True, slots=True)
 class Started:
     """The worker begins the task now."""
+
+    task: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The worker has passed over a task for which it got no permit."""
 
     task: int
     attempt: int
@@ -127,14 +146,17 @@ Message = (
     | DropConstant
     | Run
     | RunUnannounced
+    | RunAhead
     | Interrupt
     | Leave
     | Started
+    | Returned
     | Report
     | Finished
 )
 _KINDS: tuple[type[Message], ...] = (
-    Initialize, Ready, StartFailed, StoreConstant, DropConstant, Run, RunUnannounced, Interrupt, Leave, Started, Report, Finished,
+    Initialize, Ready, StartFailed, StoreConstant, DropConstant, Run, RunUnannounced, RunAhead, Interrupt, Leave, Started,
+    Returned, Report, Finished,
 )  # fmt: skip
 _CODE = {kind: code for code, kind in enumerate(_KINDS)}
 _WITH_TASK = tuple("task" in kind.__slots__ for kind in _KINDS)

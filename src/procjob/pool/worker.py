@@ -38,6 +38,7 @@ from typing import IO, Any
 from procjob.events import Usage
 from procjob.pool import constants, session, wire
 from procjob.pool.mark import Mark
+from procjob.pool.permits import Permits
 from procjob.pool.pickling import dumps, loads, pack_exception
 from procjob.pool.session import TaskInterrupt, dumps_event
 
@@ -56,6 +57,7 @@ class WorkerConfig:
     stdout: Connection
     stderr: Connection
     mark: Connection
+    permits: Connection
     parent_pid: int
     log_level: int
 
@@ -104,9 +106,10 @@ class Channel:
 class Worker:
     """The loop and its interrupt."""
 
-    def __init__(self, channel: Channel, mark: Mark) -> None:
+    def __init__(self, channel: Channel, mark: Mark, permits: Permits) -> None:
         self._channel = channel
         self._mark = mark
+        self._permits = permits
         self._pid = os.getpid()
         self._armed: tuple[int, int] | None = None
         self._missed = False
@@ -122,6 +125,13 @@ class Worker:
                 case wire.RunUnannounced(task, attempt, body):
                     self._mark.set(task, attempt)
                     self._run(task, attempt, body)
+                    del body
+                case wire.RunAhead(task, attempt, body):
+                    if self._permits.take():
+                        self._mark.set(task, attempt)
+                        self._run(task, attempt, body)
+                    else:
+                        self._channel.send(wire.Returned(task, attempt))
                     del body
                 case wire.Run(task, attempt, body):
                     self._mark.set(task, attempt)
@@ -269,9 +279,10 @@ def main(config: WorkerConfig) -> None:
     session.become_worker()
     mark = Mark(mark_fd)
     os.close(mark_fd)
+    permits = Permits(_take(config.permits))
     channel = Channel(channel_fd)
     threading.Thread(target=_watch_parent, args=(channel.fd,), name="procjob-watch", daemon=True).start()
-    sys.exit(Worker(channel, mark).serve())
+    sys.exit(Worker(channel, mark, permits).serve())
 
 
 def _die_with(parent_pid: int) -> None:

@@ -1,0 +1,138 @@
+"""Tiny calls travel several at a time. Nobody notices but by the speed: not their neighbours, not who cancels them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from concurrent.futures import CancelledError, wait
+from pathlib import Path
+
+import pytest
+
+import procjob
+from procjob.pool.scheduler import MOST_AHEAD
+
+DEADLINE = 30.0
+
+
+@pytest.fixture
+def pool():
+    """One worker that has shown to be quick, so that it is given calls ahead of their turn."""
+    with procjob.ProcessPoolExecutor(1) as pool:
+        wait([pool.submit(abs, n) for n in range(200)], DEADLINE)
+        assert pool._pool._scheduler.pace * MOST_AHEAD < 1
+        yield pool
+
+
+def write(path: Path, number: int) -> int:
+    with path.open("a") as file:
+        file.write(f"{number}\n")
+    return number
+
+
+def written(path: Path) -> Counter[int]:
+    return Counter(map(int, path.read_text().split())) if path.exists() else Counter()
+
+
+def hold_until(path: Path) -> None:
+    while not path.exists():
+        time.sleep(0.001)
+
+
+def held_ahead(pool) -> int:
+    return sum(max(0, len(live.calls) - 1) for live in list(pool._pool._live.values()))
+
+
+def test_a_quick_worker_really_holds_calls_ahead(pool, tmp_path):
+    most = 0
+    futures = [pool.submit(write, tmp_path / "log", n) for n in range(2000)]
+    while not futures[-1].done():
+        most = max(most, held_ahead(pool))
+    assert most > 1
+    assert written(tmp_path / "log") == Counter(range(2000))
+
+
+def test_calls_behind_one_that_takes_long_run_elsewhere(tmp_path):
+    with procjob.ProcessPoolExecutor(2) as pool:
+        wait([pool.submit(abs, n) for n in range(200)], DEADLINE)
+        before = [pool.submit(abs, n) for n in range(100)]
+        long = pool.submit(hold_until, tmp_path / "go")
+        behind = [pool.submit(abs, n) for n in range(100)]
+        assert not wait([*before, *behind], DEADLINE).not_done
+        assert long.running()
+        (tmp_path / "go").touch()
+        assert long.result(DEADLINE) is None
+
+
+def test_a_call_that_kills_its_worker_costs_no_other_call(pool, tmp_path):
+    futures = [pool.submit(os._exit, 3) if n == 150 else pool.submit(write, tmp_path / "log", n) for n in range(300)]
+    wait(futures, DEADLINE)
+    with pytest.raises(procjob.WorkerDiedError, match="exited with code 3"):
+        futures.pop(150).result(0)
+    numbers = [n for n in range(300) if n != 150]
+    assert [future.result(0) for future in futures] == numbers
+    assert written(tmp_path / "log") == Counter(numbers)  # each of them once
+
+
+def test_calls_that_are_cancelled_behind_a_long_one_never_begin(pool, tmp_path):
+    futures = [pool.submit(write, tmp_path / "log", n) for n in range(100)]
+    hold = pool.submit(hold_until, tmp_path / "go")
+    behind = [pool.submit(write, tmp_path / "log", n) for n in range(100, 200)]
+    wait(futures, DEADLINE)
+    for future in behind[::2]:
+        assert future.cancel()
+    done, _ = wait(behind[::2], DEADLINE)
+    assert len(done) == 50
+    assert all(future.cancelled() for future in done)
+    (tmp_path / "go").touch()
+    assert hold.result(DEADLINE) is None
+    assert [future.result(DEADLINE) for future in behind[1::2]] == list(range(101, 200, 2))
+    assert written(tmp_path / "log") == Counter([*range(100), *range(101, 200, 2)])
+
+
+def test_calls_cancelled_at_any_moment_are_begun_or_cancelled_but_every_future_is_final(pool, tmp_path):
+    for burst in range(20):
+        futures = [pool.submit(write, tmp_path / str(burst), n) for n in range(50)]
+        cancelled = {n for n in range(burst % 7, 50, 7) if futures[n].cancel()}
+        assert not wait(futures, DEADLINE).not_done
+        assert {n for n, future in enumerate(futures) if future.cancelled()} == cancelled
+        counts = written(tmp_path / str(burst))
+        assert set(counts) | cancelled == set(range(50))
+        assert max(counts.values(), default=1) == 1
+
+
+def test_a_running_call_with_others_behind_it_is_stopped_alone(pool):
+    quick = [pool.submit(abs, n) for n in range(100)]
+    long = pool.submit(time.sleep, 60.0)
+    behind = [pool.submit(abs, n) for n in range(100)]
+    (pid,) = pool._pool.worker_pids()
+    wait(quick, DEADLINE)
+    while not long.running():
+        time.sleep(0.001)
+    assert long.cancel()
+    assert [future.result(DEADLINE) for future in behind] == list(range(100))
+    with pytest.raises(CancelledError):
+        long.result(DEADLINE)
+    assert pool._pool.worker_pids() == [pid]
+
+
+def test_workers_killed_again_and_again_lose_only_the_calls_that_they_ran(tmp_path):
+    with procjob.ProcessPoolExecutor(2) as pool:
+        wait([pool.submit(abs, n) for n in range(200)], DEADLINE)
+        kills, futures = 0, []
+        while kills < 10:
+            futures += [pool.submit(write, tmp_path / "log", n) for n in range(len(futures), len(futures) + 200)]
+            pids = pool._pool.worker_pids()
+            if pids:
+                os.kill(pids[0], signal.SIGKILL)
+                kills += 1
+            wait(futures[-100:], DEADLINE)
+        assert not wait(futures, DEADLINE).not_done
+    lost = [n for n, future in enumerate(futures) if future.exception(0) is not None]
+    assert all(isinstance(futures[n].exception(0), procjob.WorkerDiedError) for n in lost)
+    assert len(lost) <= kills
+    counts = written(tmp_path / "log")
+    assert set(range(len(futures))) - set(counts) <= set(lost)
+    assert max(counts.values()) == 1
