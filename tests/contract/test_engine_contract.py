@@ -885,7 +885,7 @@ def test_cancel_at_close_reaches_an_inline_job_of_another_thread(tmp_path):
     backend = Backend(hold, workers=0)
     runner = threading.Thread(target=backend.run, args=(str(gate),))
     runner.start()
-    until(lambda: backend.engine._unfinished._futures)
+    until(lambda: backend.engine._unfinished)
     backend.close(cancel=True)
     runner.join(PATIENCE)
     assert not runner.is_alive()
