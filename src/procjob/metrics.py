@@ -14,7 +14,7 @@ from procjob.status import JOB_FINAL_STATES, JobStatus
 
 @dataclass(frozen=True, slots=True)
 class JobMetrics:
-    """What a job has cost so far. Seconds, bytes, and Unix times; None: not known yet.
+    """What a job has cost so far. Seconds, bytes, and Unix times; None: not known, or not yet.
 
     Attributes:
         timestamps: Unix time at which each status was entered.
@@ -23,8 +23,10 @@ class JobMetrics:
         attempts: executions begun.
         worker_pid: process of the last execution.
         host: machine of the last execution.
-        cpu_seconds: CPU time of the task's process during the last execution, all threads.
-        peak_rss: highest resident memory of that process by the end of the task, earlier tasks included.
+        cpu_seconds: CPU time of the task's process during the last execution, all threads; on somebody else's executor
+            that of the task's own thread.
+        peak_rss: highest resident memory of that process by the end of the task, earlier tasks included; None where it
+            is no worker process of procjob's.
     """
 
     timestamps: Mapping[JobStatus, float]
@@ -75,5 +77,5 @@ class History:
             worker_pid=None if started is None else started.worker_pid,
             host=None if started is None else started.host,
             cpu_seconds=usage.cpu_seconds if usage else None,
-            peak_rss=usage.peak_rss if usage else None,
+            peak_rss=(usage.peak_rss or None) if usage else None,
         )

@@ -776,6 +776,13 @@ def test_metrics_of_a_job_are_complete_and_in_order(engine, is_inline):
     assert job.metrics() == metrics
 
 
+def test_peak_memory_is_told_where_it_is_that_of_a_worker(engine):
+    job = run(engine, same, 1)
+    job.result(PATIENCE)
+    peak = job.metrics().peak_rss
+    assert peak > 1 << 20 if isinstance(engine, ProcessEngine) else peak is None
+
+
 def test_metrics_of_a_running_job_grow(engine, held):
     if not engine.capabilities.live_events:
         pytest.skip("this engine tells only at the end")
