@@ -65,7 +65,7 @@ class History:
         started, finished = self.started, self.finished
         now = time.monotonic() if finished is None else finished.time
         if status in JOB_FINAL_STATES:
-            self.entered.setdefault(status, now)
+            now = self.entered.setdefault(status, now)
         entered = dict(self.entered)
         queued, ran = entered.get(JobStatus.QUEUED), entered.get(JobStatus.RUNNING)
         usage = finished.usage if finished is not None else None

@@ -783,6 +783,20 @@ def test_peak_memory_is_told_where_it_is_that_of_a_worker(engine):
     assert peak > 1 << 20 if isinstance(engine, ProcessEngine) else peak is None
 
 
+def test_metrics_of_a_cancelled_job_stay(engine, is_inline, held):
+    if is_inline:
+        pytest.skip("nothing is ever queued")
+    *_, last = [held() for _ in range(engine.workers * 4)]
+    last.cancel()
+    metrics = last.metrics()
+    held.release()
+    assert run(engine, same, 1).result(PATIENCE) == 1  # the engine has noticed by now
+    assert last.metrics() == metrics
+    assert metrics.queue_seconds == pytest.approx(
+        metrics.timestamps[JobStatus.CANCELLED] - metrics.timestamps[JobStatus.QUEUED], abs=1e-5
+    )
+
+
 def test_metrics_of_a_running_job_grow(engine, held):
     if not engine.capabilities.live_events:
         pytest.skip("this engine tells only at the end")
