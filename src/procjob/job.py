@@ -26,6 +26,7 @@ from procjob.metrics import History, JobMetrics
 from procjob.parts import Parts, WholeFuture, submit_parts
 from procjob.pool import checks
 from procjob.pool.dispatcher import run_logged
+from procjob.pool.foreign import text_of
 from procjob.status import JOB_FINAL_STATES, JobStatus
 
 if TYPE_CHECKING:
@@ -216,8 +217,8 @@ class Job(JobV1):
         """Return type and text of the exception of an ERROR job; None for any other."""
         if not self.errored():
             return None
-        exception = self.future.exception()
-        return f"{type(exception).__name__}: {exception}"
+        exception: Any = self.future.exception()
+        return f"{type(exception).__name__}: {text_of(exception)}"
 
     def queue_position(self) -> int | None:
         """Return how many tasks are queued before this job, 0 if it is the next; None if it is not queued."""

@@ -247,6 +247,15 @@ def frozen_error(_):
     raise RefusesAttributes("frozen")
 
 
+class HasNoText(Exception):
+    def __str__(self):
+        raise ZeroDivisionError
+
+
+def error_without_text(_):
+    raise HasNoText
+
+
 def stop_iteration(_):
     return next(iter(()))
 
@@ -255,12 +264,14 @@ def generator_exit(_):
     raise GeneratorExit
 
 
-@pytest.mark.parametrize("simulate", [odd_notes, frozen_error, stop_iteration, generator_exit])
+@pytest.mark.parametrize("simulate", [odd_notes, frozen_error, error_without_text, stop_iteration, generator_exit])
 def test_an_exception_of_any_kind_harms_nobody_else(engine, simulate):
     job = run(engine, simulate, 10**5000)  # whose repr raises, too
     assert error_of(job) is not None
     assert job.status() is JobStatus.ERROR
     assert "job" in repr(job).lower()
+    assert "ERROR" in job._repr_html_()
+    assert type(error_of(job)).__name__ in job.error_message()
     assert_neighbours_are_fine(engine)
 
 
@@ -301,6 +312,14 @@ def test_an_initializer_runs_before_the_first_task_inline_too(workers, tmp_path)
 
     with Backend(read, workers=workers, initializer=write, initargs=("told",)) as backend:
         assert [backend.run("told").result(PATIENCE) for _ in range(2)] == ["once ", "once "]
+
+
+def test_an_inline_initializer_whose_error_has_no_text_refuses_the_jobs_too():
+    with (
+        Backend(same, workers=0, initializer=error_without_text, initargs=(1,)) as backend,
+        pytest.raises(WorkerDiedError, match="initializer"),
+    ):
+        backend.run(1).result(PATIENCE)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -15,7 +15,7 @@ from procjob.engine.protocol import Capabilities, Task
 from procjob.engine.workerless import Callbacks, WorkerlessEngine, capture, origin
 from procjob.errors import RemoteError, WorkerDiedError
 from procjob.events import Event, EventSink, Started, Usage
-from procjob.pool import checks, session
+from procjob.pool import checks, foreign, session
 from procjob.pool.environment import default_workers
 from procjob.pool.futures import TaskFuture
 from procjob.pool.pickling import add_note, dumps, dumps_call, loads, pack_exception, unpack_exception
@@ -74,7 +74,7 @@ class ExecutorEngine(WorkerlessEngine):
             try:
                 remote: _Remote = future.inner.result()
             except Exception as exc:  # noqa: BLE001  (the executor's own: that of the task is inside the result)
-                exception = WorkerDiedError(f"the executor lost {named(describe)}: {type(exc).__name__}: {exc}")
+                exception = WorkerDiedError(f"the executor lost {named(describe)}: {foreign.describe(exc)}")
                 exception.__cause__ = exc
             else:
                 for event in remote.unpack_events(time.monotonic()):

@@ -15,7 +15,7 @@ from procjob.engine.protocol import Capabilities, Task
 from procjob.engine.workerless import Callbacks, WorkerlessEngine, capture, origin
 from procjob.errors import WorkerDiedError
 from procjob.events import EventSink, Started, Usage
-from procjob.pool import checks, session
+from procjob.pool import checks, foreign, session
 from procjob.pool.futures import TaskFuture
 from procjob.pool.pickling import add_note, dumps_call, loads
 
@@ -82,7 +82,7 @@ class InlineEngine(WorkerlessEngine):
                 if self._initialize is not None:
                     self._initialize()
             except Exception as exc:
-                raise WorkerDiedError(f"the initializer failed: {type(exc).__name__}: {exc}") from exc
+                raise WorkerDiedError(f"the initializer failed: {foreign.describe(exc)}") from exc
             self._initialize = None
 
     def ship(self, value: object, *, label: str) -> Any:
