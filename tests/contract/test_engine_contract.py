@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import logging
 import os
 import subprocess
@@ -16,6 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, ThreadPoolExecu
 
 import cloudpickle
 import numpy as np
+import psutil
 import pytest
 
 import procjob
@@ -907,6 +909,15 @@ def test_close_of_a_backend_leaves_an_engine_that_is_not_its_own_open(engine):
     with pytest.raises(RuntimeError, match="closed"):
         first.run(1)
     assert second.run(2).result(PATIENCE) == 2
+
+
+def test_the_workers_of_an_engine_that_nobody_holds_end():
+    engine = ProcessEngine(1)
+    assert run(engine, same, 1).result(PATIENCE) == 1
+    (pid,) = engine.worker_pids()
+    del engine
+    gc.collect()
+    until(lambda: not psutil.pid_exists(pid))
 
 
 def test_callbacks_have_run_when_close_returns(fresh):

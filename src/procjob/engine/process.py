@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
@@ -16,7 +17,7 @@ from procjob.pool.pool import Pool
 
 
 class ProcessEngine:
-    """Tasks run in killable worker processes; they start with the first task.
+    """Tasks run in killable worker processes; they start with the first task and end with the engine.
 
     Args:
         workers: number of processes; None takes PROCJOB_WORKERS or the cores granted.
@@ -53,6 +54,7 @@ class ProcessEngine:
             environment=environment,
             finish_at_exit=False,
         )
+        weakref.finalize(self, self._pool.close).atexit = False
 
     def submit(self, task: Task, sink: EventSink) -> Future[Any]:
         """See `Engine.submit`."""
