@@ -240,6 +240,12 @@ def test_the_path_evaluates_to_the_lock(value: object) -> None:
     assert eval(path_of(value), {"value": value}) is LOCK
 
 
+def test_the_path_leads_through_an_attribute_whose_name_is_no_string() -> None:
+    box = Box()
+    vars(box)[1] = [LOCK]  # type: ignore[index]
+    assert path_of(box) == "value.__dict__[1][0]"
+
+
 def test_the_path_names_a_dict_key_and_an_element_of_a_set() -> None:
     assert path_of({"a": 1, LOCK: 2}).startswith("value.<key <unlocked _thread.lock")
     assert path_of([{LOCK}]) == "value[0].<element 0>"

@@ -86,8 +86,8 @@ def _attributes(attributes: Mapping[str, object], path: str) -> Contents:
     yield from ((f"{path}{_attribute_suffix(name)}", part) for name, part in attributes.items())
 
 
-def _attribute_suffix(name: str) -> str:
-    return f".{name}" if name.isidentifier() else f".__dict__[{name!r}]"
+def _attribute_suffix(name: object) -> str:
+    return f".{name}" if isinstance(name, str) and name.isidentifier() else f".__dict__[{short_repr(name)}]"
 
 
 def _object_parts(value: object, path: str) -> Contents:
