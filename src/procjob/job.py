@@ -84,7 +84,11 @@ class Job(JobV1):
 
         Raises:
             JobError: it was submitted before, or its engine cannot keep one of its limits.
-            NotPicklableError: its input cannot be pickled; the job stays INITIALIZING.
+            NotPicklableError: its input cannot be pickled.
+            WorkerDiedError: no worker can start; its initializer fails, say.
+            RuntimeError: the engine is closed.
+
+        A job that is refused is INITIALIZING again.
         """
         with self._lock:
             if self._phase is not JobStatus.INITIALIZING or self._task is None:
@@ -210,7 +214,7 @@ class Job(JobV1):
         return self._future
 
     def errored(self) -> bool:
-        """Return whether the status is ERROR."""
+        """Return whether the job failed: its status is ERROR."""
         return self.status() is JobStatus.ERROR
 
     def error_message(self) -> str | None:
@@ -258,7 +262,7 @@ class Job(JobV1):
         self.future.add_done_callback(lambda _: run_logged(fn, self))
 
     def on_status(self, fn: Callable[[JobStatus], object]) -> None:
-        """Call ``fn(status)`` in the dispatcher thread at each change of status from now on."""
+        """Call ``fn(status)`` in the dispatcher thread at each change of status from now on, or soon if it is final."""
         checks.call("fn", fn)
         with self._lock:
             self._on_status.append(fn)
@@ -278,8 +282,9 @@ class Job(JobV1):
 
     def __repr__(self) -> str:
         """One true line."""
-        parts = [self._job_id[:8], self.status().name]
-        if self._progress is not None and self._progress.total is not None and self.running():
+        status = self.status()
+        parts = [self._job_id[:8], status.name]
+        if self._progress is not None and self._progress.total is not None and status is JobStatus.RUNNING:
             parts.append(f"{self._progress.fraction:.0%}")
         seconds = self.metrics().run_seconds
         if seconds is not None:

@@ -27,7 +27,7 @@ class InlineEngine(WorkerlessEngine):
     cancel from another thread, and a job so cancelled ends CANCELLED when the task returns.
 
     Args:
-        initializer: called once, in this process, before the first task.
+        initializer: called in this process before the first task; if it raises, again before the next one.
         initargs: its arguments.
     """
 
@@ -99,9 +99,10 @@ class _InlineFuture(TaskFuture[Any]):
 
     def cancel(self) -> bool:
         """Have it end CANCELLED, unless it is final."""
-        accepted = super().cancel()
-        self._execution.stop_requested |= accepted
-        return accepted
+        try:
+            return super().cancel()
+        finally:  # also after a Ctrl-C in its middle
+            self._execution.stop_requested = self._stop_accepted
 
 
 def _copied(*args: Any, **kwargs: Any) -> None:

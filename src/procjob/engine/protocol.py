@@ -69,6 +69,7 @@ class Engine(Protocol):
         Raises:
             NotPicklableError: the call cannot be pickled.
             JobError: a limit is set that this engine cannot keep.
+            WorkerDiedError: no worker can start; its initializer fails, say.
             RuntimeError: the engine is closed.
         """
 
