@@ -63,16 +63,16 @@ class History:
     def metrics(self, status: JobStatus) -> JobMetrics:
         """Return times and costs so far; ``status`` is that of the job now."""
         started, finished = self.started, self.finished
-        now = time.monotonic() if finished is None else finished.time
-        if status in JOB_FINAL_STATES:
-            now = self.entered.setdefault(status, now)
+        until = time.monotonic() if finished is None else finished.time
+        if status in JOB_FINAL_STATES:  # from the first look on its numbers stand still
+            until = self.entered.setdefault(status, until)
         entered = dict(self.entered)
         queued, ran = entered.get(JobStatus.QUEUED), entered.get(JobStatus.RUNNING)
         usage = finished.usage if finished is not None else None
         return JobMetrics(
             timestamps=MappingProxyType({status: t + self.clock for status, t in entered.items()}),
-            queue_seconds=None if queued is None else (now if ran is None else ran) - queued,
-            run_seconds=usage.run_seconds if usage else None if started is None else now - started.time,
+            queue_seconds=None if queued is None else (until if ran is None else ran) - queued,
+            run_seconds=usage.run_seconds if usage else None if started is None else until - started.time,
             attempts=finished.attempts if finished is not None else 0 if started is None else started.attempt + 1,
             worker_pid=None if started is None else started.worker_pid,
             host=None if started is None else started.host,
