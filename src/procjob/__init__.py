@@ -18,7 +18,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time a name is i
         TimeLimitExceeded,
         WorkerDiedError,
     )
-    from procjob.job import Job, JobV1
+    from procjob.job import Job
+    from procjob.jobv1 import JobV1
     from procjob.pool.executor import ProcessPoolExecutor
     from procjob.pool.session import report_progress, stop_requested
     from procjob.simulators import Circuit, Parameter, Result, StatevectorSimulator
@@ -62,7 +63,7 @@ _HOME = {
     "JobError": "errors",
     "JobStatus": "status",
     "JobTimeoutError": "errors",
-    "JobV1": "job",
+    "JobV1": "jobv1",
     "MemoryLimitExceeded": "errors",
     "NotPicklableError": "errors",
     "Parameter": "simulators",

@@ -161,6 +161,7 @@ class Backend:
             ValueError: a limit out of range.
             NotPicklableError: the input cannot be sent to a worker; the message names the path to the culprit.
             JobError: a limit that the engine cannot keep.
+            WorkerDiedError: no worker can start; the initializer fails, say.
             RuntimeError: the backend is closed.
         """
         given = self._limits

@@ -65,7 +65,7 @@ class Logged:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one execution cost: wall and CPU seconds of the task, peak resident bytes of its process so far."""
+    """What one execution cost: wall and CPU seconds of the task, peak resident bytes of its process so far (0: unknown)."""
 
     run_seconds: float = 0.0
     cpu_seconds: float = 0.0

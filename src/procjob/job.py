@@ -1,4 +1,4 @@
-"""`JobV1`, the contract every job keeps, and `Job`, a task on an engine behind that contract.
+"""`Job`: a task on an engine, behind the contract of `JobV1`.
 
 The job keeps no state that its future already has: `Job.status` maps the future, so the two can never disagree. Events
 of the engine bring the rest (times, progress, logs). Callbacks run in the engine's dispatcher thread.
@@ -9,129 +9,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import html
+import math
 import threading
 import time
-from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future
 from concurrent.futures import wait as wait_for_futures
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from types import MappingProxyType
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from procjob.errors import JobCancelledError, JobError, JobTimeoutError
 from procjob.events import Accepted, Event, Finished, Logged, Progressed, Started
+from procjob.jobv1 import JobV1
+from procjob.metrics import History, JobMetrics
 from procjob.parts import Parts, WholeFuture, submit_parts
 from procjob.pool import checks
 from procjob.pool.dispatcher import run_logged
+from procjob.pool.foreign import text_of
 from procjob.status import JOB_FINAL_STATES, JobStatus
 
 if TYPE_CHECKING:
     from procjob.engine import Engine, Task
 
+__all__ = ["Job", "JobMetrics", "JobV1"]
+
 #: Pieces of output that a job keeps; older ones are dropped.
 LOGS_KEPT = 10_000
-
-
-class JobV1(ABC):
-    """The job interface of Qiskit's ``qiskit.providers.JobV1``, without Qiskit.
-
-    Args:
-        backend: what the job runs on, or None.
-        job_id: unique among the jobs of the backend.
-        **metadata: kept in ``metadata``.
-    """
-
-    version = 1
-
-    def __init__(self, backend: Any, job_id: str, **metadata: Any) -> None:
-        if not job_id or not isinstance(job_id, str):
-            raise TypeError(f"job_id must be a non-empty string, not {job_id!r}")
-        self._backend = backend
-        self._job_id = job_id
-        self.metadata = metadata
-
-    def job_id(self) -> str:
-        """Return the unique id."""
-        return self._job_id
-
-    def backend(self) -> Any:
-        """Return the backend.
-
-        Raises:
-            JobError: the job was made without one.
-        """
-        if self._backend is None:
-            raise JobError(f"job {self._job_id} has no backend: it was made with backend=None")
-        return self._backend
-
-    def done(self) -> bool:
-        """Return whether the job has a result: its status is DONE."""
-        return self.status() is JobStatus.DONE
-
-    def running(self) -> bool:
-        """Return whether a worker executes the job."""
-        return self.status() is JobStatus.RUNNING
-
-    def cancelled(self) -> bool:
-        """Return whether the job was cancelled and nothing of it executes any more."""
-        return self.status() is JobStatus.CANCELLED
-
-    def in_final_state(self) -> bool:
-        """Return whether the job is DONE, CANCELLED or ERROR."""
-        return self.status() in JOB_FINAL_STATES
-
-    @abstractmethod
-    def submit(self) -> None:
-        """Hand the job over for execution."""
-
-    @abstractmethod
-    def result(self) -> Any:
-        """Wait for the result and return it."""
-
-    @abstractmethod
-    def cancel(self) -> bool:
-        """Stop the job. True: it will end CANCELLED; False: it is final already."""
-
-    @abstractmethod
-    def status(self) -> JobStatus:
-        """Return the status; never blocks, never raises."""
-
-    @abstractmethod
-    def wait_for_final_state(
-        self,
-        timeout: float | None = None,
-        wait: float | None = 5,
-        callback: Callable[[str, JobStatus, Any], object] | None = None,
-    ) -> None:
-        """Block until the job is final."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobMetrics:
-    """What a job has cost so far. Seconds, bytes, and Unix times; None: not known yet.
-
-    Attributes:
-        timestamps: Unix time at which each status was entered.
-        queue_seconds: from QUEUED to RUNNING, or until now or the end if it never ran.
-        run_seconds: that the last execution took in its worker; while it runs, since it began.
-        attempts: executions begun.
-        worker_pid: process of the last execution.
-        host: machine of the last execution.
-        cpu_seconds: CPU time of the task's process during the last execution, all threads.
-        peak_rss: highest resident memory of that process by the end of the task, earlier tasks included.
-    """
-
-    timestamps: Mapping[JobStatus, float]
-    queue_seconds: float | None = None
-    run_seconds: float | None = None
-    attempts: int = 0
-    worker_pid: int | None = None
-    host: str | None = None
-    cpu_seconds: float | None = None
-    peak_rss: int | None = None
 
 
 class Job(JobV1):
@@ -166,10 +70,7 @@ class Job(JobV1):
         self._lock = threading.Lock()
         self._phase = JobStatus.INITIALIZING
         self._future: Future[Any] | None = None
-        self._clock = time.time() - time.monotonic()
-        self._entered = {JobStatus.INITIALIZING: time.monotonic()}
-        self._started: Started | None = None
-        self._finished: Finished | None = None
+        self._history = History()
         self._progress: Progressed | None = None
         self._logs: deque[Logged] = deque(maxlen=LOGS_KEPT)
         self._on_status: list[Callable[[JobStatus], object]] = []
@@ -183,13 +84,17 @@ class Job(JobV1):
 
         Raises:
             JobError: it was submitted before, or its engine cannot keep one of its limits.
-            NotPicklableError: its input cannot be pickled; the job stays INITIALIZING.
+            NotPicklableError: its input cannot be pickled.
+            WorkerDiedError: no worker can start; its initializer fails, say.
+            RuntimeError: the engine is closed.
+
+        A job that is refused is INITIALIZING again.
         """
         with self._lock:
             if self._phase is not JobStatus.INITIALIZING or self._task is None:
                 raise JobError(f"job {self._job_id} was submitted before; make another with backend.run")
             task, self._phase = self._task, JobStatus.VALIDATING
-            self._entered[JobStatus.VALIDATING] = time.monotonic()
+            self._history.entered[JobStatus.VALIDATING] = time.monotonic()
         try:
             if isinstance(task, Parts):
                 submit_parts(self._engine, task, self._on_event)
@@ -231,9 +136,7 @@ class Job(JobV1):
         try:
             exception = future.exception(timeout)
         except TimeoutError:
-            raise JobTimeoutError(
-                f"job {self._job_id} is {self.status().name} after waiting for {timeout:g} s; wait again or cancel it"
-            ) from None
+            raise self._timed_out(self.status(), timeout) from None
         except CancelledError:
             raise JobCancelledError(f"job {self._job_id} was cancelled and has no result") from None
         if exception is not None:
@@ -278,26 +181,24 @@ class Job(JobV1):
         timeout, wait = checks.seconds("timeout", timeout), checks.seconds("wait", wait)
         if callback is not None:
             checks.call("callback", callback)
-        deadline = None if timeout is None else time.monotonic() + timeout
-        call_at, told = time.monotonic(), None
+        now, told = time.monotonic(), None
+        deadline = math.inf if timeout is None else now + timeout
+        call_at = math.inf if callback is None else now
         while True:
-            change = self._next_change() if callback is not None and wait is None else None
+            futures = [self.future] if wait is not None else [self.future, self._next_change()]
             status = self.status()
             if status in JOB_FINAL_STATES:
                 return
             now = time.monotonic()
-            if deadline is not None and now >= deadline:
-                raise JobTimeoutError(
-                    f"job {self._job_id} is {status.name} after waiting for {timeout:g} s; wait again or cancel it"
-                )
-            due = status is not told if wait is None else now >= call_at
-            if callback is not None and due:
+            if now >= deadline:
+                raise self._timed_out(status, timeout)
+            if callback is not None and (now >= call_at or (wait is None and status is not told)):
                 callback(self._job_id, status, self)
                 told = status
-                call_at = time.monotonic() + (wait or 0.0)
-                continue
-            moments = [t for t in (deadline, call_at if callback is not None and wait is not None else None) if t]
-            self._block(change, min(moments) - now if moments else None)
+                call_at = math.inf if wait is None else time.monotonic() + wait
+            else:
+                seconds = min(deadline, call_at, now + threading.TIMEOUT_MAX) - now
+                wait_for_futures(futures, seconds, FIRST_COMPLETED)
 
     # ------------------------------------------------------------ more than JobV1
 
@@ -313,15 +214,15 @@ class Job(JobV1):
         return self._future
 
     def errored(self) -> bool:
-        """Return whether the status is ERROR."""
+        """Return whether the job failed: its status is ERROR."""
         return self.status() is JobStatus.ERROR
 
     def error_message(self) -> str | None:
         """Return type and text of the exception of an ERROR job; None for any other."""
         if not self.errored():
             return None
-        exception = self.future.exception()
-        return f"{type(exception).__name__}: {exception}"
+        exception: Any = self.future.exception()
+        return f"{type(exception).__name__}: {text_of(exception)}"
 
     def queue_position(self) -> int | None:
         """Return how many tasks are queued before this job, 0 if it is the next; None if it is not queued."""
@@ -340,23 +241,7 @@ class Job(JobV1):
 
     def metrics(self) -> JobMetrics:
         """Return times and costs so far."""
-        status, started, finished = self.status(), self._started, self._finished
-        if status in JOB_FINAL_STATES:
-            self._entered.setdefault(status, time.monotonic() if finished is None else finished.time)
-        entered = dict(self._entered)
-        usage = finished.usage if finished is not None else None
-        now = finished.time if finished is not None else time.monotonic()
-        queued, ran = entered.get(JobStatus.QUEUED), entered.get(JobStatus.RUNNING)
-        return JobMetrics(
-            timestamps=MappingProxyType({status: t + self._clock for status, t in entered.items()}),
-            queue_seconds=None if queued is None else (now if ran is None else ran) - queued,
-            run_seconds=usage.run_seconds if usage else None if started is None else now - started.time,
-            attempts=finished.attempts if finished is not None else 0 if started is None else started.attempt + 1,
-            worker_pid=None if started is None else started.worker_pid,
-            host=None if started is None else started.host,
-            cpu_seconds=usage.cpu_seconds if usage else None,
-            peak_rss=usage.peak_rss if usage else None,
-        )
+        return self._history.metrics(self.status())
 
     def inputs(self) -> Any:
         """Return what was passed to ``run``."""
@@ -369,7 +254,7 @@ class Job(JobV1):
     @property
     def creation_date(self) -> datetime:
         """When the job was made, in UTC."""
-        return datetime.fromtimestamp(self._entered[JobStatus.INITIALIZING] + self._clock, UTC)
+        return self._history.creation_date
 
     def add_done_callback(self, fn: Callable[[Job], object]) -> None:
         """Call ``fn(job)`` in the dispatcher thread once the job is final, or soon if it already is."""
@@ -377,7 +262,7 @@ class Job(JobV1):
         self.future.add_done_callback(lambda _: run_logged(fn, self))
 
     def on_status(self, fn: Callable[[JobStatus], object]) -> None:
-        """Call ``fn(status)`` in the dispatcher thread at each change of status from now on."""
+        """Call ``fn(status)`` in the dispatcher thread at each change of status from now on, or soon if it is final."""
         checks.call("fn", fn)
         with self._lock:
             self._on_status.append(fn)
@@ -397,8 +282,9 @@ class Job(JobV1):
 
     def __repr__(self) -> str:
         """One true line."""
-        parts = [self._job_id[:8], self.status().name]
-        if self._progress is not None and self._progress.total is not None and self.running():
+        status = self.status()
+        parts = [self._job_id[:8], status.name]
+        if self._progress is not None and self._progress.total is not None and status is JobStatus.RUNNING:
             parts.append(f"{self._progress.fraction:.0%}")
         seconds = self.metrics().run_seconds
         if seconds is not None:
@@ -431,19 +317,19 @@ class Job(JobV1):
             case Logged():
                 self._logs.append(event)
             case Accepted(now, future):
-                self._entered[JobStatus.QUEUED] = now
+                self._history.entered[JobStatus.QUEUED] = now
                 with self._lock:
                     self._future, listeners = future, list(self._on_status)
                 for fn in listeners:
                     self._engine.post(fn, JobStatus.QUEUED)
                     self._call_at_end(fn)
             case Started(now):
-                self._started = event
-                if JobStatus.RUNNING not in self._entered:  # a further attempt is no change of status
-                    self._entered[JobStatus.RUNNING] = now
+                self._history.started = event
+                if JobStatus.RUNNING not in self._history.entered:  # a further attempt is no change of status
+                    self._history.entered[JobStatus.RUNNING] = now
                     self._announce_running()
-            case Finished(now):
-                self._finished = event
+            case Finished():
+                self._history.finished = event
 
     def _announce_running(self) -> None:
         for fn in list(self._on_status):
@@ -462,26 +348,22 @@ class Job(JobV1):
     def _call_at_end(self, fn: Callable[[JobStatus], object]) -> None:
         self.future.add_done_callback(lambda future: run_logged(fn, _final_status(future)))
 
-    def _block(self, change: Future[None] | None, seconds: float | None) -> None:
-        """Wait for the end, for a change of status, or for a time to pass."""
-        futures: list[Future[Any]] = [self.future] if change is None else [self.future, change]
-        wait_for_futures(futures, timeout=seconds, return_when=FIRST_COMPLETED)
+    def _timed_out(self, status: JobStatus, timeout: float | None) -> JobTimeoutError:
+        return JobTimeoutError(
+            f"job {self._job_id} is {status.name} after waiting for {timeout:g} s; wait again or cancel it"
+        )
 
     async def _wait_async(self) -> Any:
         loop = asyncio.get_running_loop()
-        final = loop.create_future()
-
-        def wake() -> None:
-            if not final.done():
-                final.set_result(None)
+        final = asyncio.Event()
 
         def tell(_: object) -> None:
             with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
-                loop.call_soon_threadsafe(wake)
+                loop.call_soon_threadsafe(final.set)
 
         self.future.add_done_callback(tell)
         try:
-            await final
+            await final.wait()
         except asyncio.CancelledError:
             self.cancel()
             raise

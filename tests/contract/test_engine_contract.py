@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import logging
 import os
 import subprocess
@@ -16,6 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, ThreadPoolExecu
 
 import cloudpickle
 import numpy as np
+import psutil
 import pytest
 
 import procjob
@@ -247,6 +249,15 @@ def frozen_error(_):
     raise RefusesAttributes("frozen")
 
 
+class HasNoText(Exception):
+    def __str__(self):
+        raise ZeroDivisionError
+
+
+def error_without_text(_):
+    raise HasNoText
+
+
 def stop_iteration(_):
     return next(iter(()))
 
@@ -255,12 +266,14 @@ def generator_exit(_):
     raise GeneratorExit
 
 
-@pytest.mark.parametrize("simulate", [odd_notes, frozen_error, stop_iteration, generator_exit])
+@pytest.mark.parametrize("simulate", [odd_notes, frozen_error, error_without_text, stop_iteration, generator_exit])
 def test_an_exception_of_any_kind_harms_nobody_else(engine, simulate):
     job = run(engine, simulate, 10**5000)  # whose repr raises, too
     assert error_of(job) is not None
     assert job.status() is JobStatus.ERROR
     assert "job" in repr(job).lower()
+    assert "ERROR" in job._repr_html_()
+    assert type(error_of(job)).__name__ in job.error_message()
     assert_neighbours_are_fine(engine)
 
 
@@ -301,6 +314,14 @@ def test_an_initializer_runs_before_the_first_task_inline_too(workers, tmp_path)
 
     with Backend(read, workers=workers, initializer=write, initargs=("told",)) as backend:
         assert [backend.run("told").result(PATIENCE) for _ in range(2)] == ["once ", "once "]
+
+
+def test_an_inline_initializer_whose_error_has_no_text_refuses_the_jobs_too():
+    with (
+        Backend(same, workers=0, initializer=error_without_text, initargs=(1,)) as backend,
+        pytest.raises(WorkerDiedError, match="initializer"),
+    ):
+        backend.run(1).result(PATIENCE)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -776,6 +797,27 @@ def test_metrics_of_a_job_are_complete_and_in_order(engine, is_inline):
     assert job.metrics() == metrics
 
 
+def test_peak_memory_is_told_where_it_is_that_of_a_worker(engine):
+    job = run(engine, same, 1)
+    job.result(PATIENCE)
+    peak = job.metrics().peak_rss
+    assert peak > 1 << 20 if isinstance(engine, ProcessEngine) else peak is None
+
+
+def test_metrics_of_a_cancelled_job_stay(engine, is_inline, held):
+    if is_inline:
+        pytest.skip("nothing is ever queued")
+    *_, last = [held() for _ in range(engine.workers * 4)]
+    last.cancel()
+    metrics = last.metrics()
+    held.release()
+    assert run(engine, same, 1).result(PATIENCE) == 1  # the engine has noticed by now
+    assert last.metrics() == metrics
+    assert metrics.queue_seconds == pytest.approx(
+        metrics.timestamps[JobStatus.CANCELLED] - metrics.timestamps[JobStatus.QUEUED], abs=1e-5
+    )
+
+
 def test_metrics_of_a_running_job_grow(engine, held):
     if not engine.capabilities.live_events:
         pytest.skip("this engine tells only at the end")
@@ -869,6 +911,15 @@ def test_close_of_a_backend_leaves_an_engine_that_is_not_its_own_open(engine):
     assert second.run(2).result(PATIENCE) == 2
 
 
+def test_the_workers_of_an_engine_that_nobody_holds_end():
+    engine = ProcessEngine(1)
+    assert run(engine, same, 1).result(PATIENCE) == 1
+    (pid,) = engine.worker_pids()
+    del engine
+    gc.collect()
+    until(lambda: not psutil.pid_exists(pid))
+
+
 def test_callbacks_have_run_when_close_returns(fresh):
     called = []
     with fresh(same) as backend:
@@ -885,7 +936,7 @@ def test_cancel_at_close_reaches_an_inline_job_of_another_thread(tmp_path):
     backend = Backend(hold, workers=0)
     runner = threading.Thread(target=backend.run, args=(str(gate),))
     runner.start()
-    until(lambda: backend.engine._unfinished._futures)
+    until(lambda: backend.engine._unfinished)
     backend.close(cancel=True)
     runner.join(PATIENCE)
     assert not runner.is_alive()

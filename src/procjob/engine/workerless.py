@@ -1,0 +1,151 @@
+"""What `InlineEngine` and `ExecutorEngine` share: no workers of their own, but limits to refuse and callbacks to run."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+
+from procjob.errors import JobError
+from procjob.events import Accepted, EventSink, Finished, Usage
+from procjob.pool import session
+from procjob.pool.dispatcher import Dispatcher, run_logged
+from procjob.pool.futures import TaskFuture
+from procjob.pool.pool import NO_LIMITS
+from procjob.pool.relay import named
+from procjob.pool.scheduler import Limits
+
+
+class WorkerlessEngine:
+    """Base of the engines whose tasks execute in what is somebody else's: the caller's thread, or an executor."""
+
+    #: How messages call the engine.
+    _name: str
+    #: Names of the limits that it has to refuse.
+    _cannot_keep: tuple[str, ...]
+
+    def __init__(self) -> None:
+        self._callbacks = Callbacks()
+        weakref.finalize(self, self._callbacks.close, wait=False).atexit = False
+        self._closed = False
+        self._changed = threading.Condition()
+        #: Futures that are not settled yet, each with the thread that executes its task where that is known.
+        self._unfinished: dict[Future[Any], int | None] = {}
+
+    def queue_position(self, future: Future[Any]) -> int | None:
+        """Return None: inline nothing is ever queued, and an executor does not tell."""
+        return None
+
+    def post(self, fn: Callable[..., object], *args: Any) -> None:
+        """See `Engine.post`."""
+        self._callbacks.post(fn, *args)
+
+    def close(self, *, wait: bool = True, cancel: bool = False) -> None:
+        """See `Engine.close`; a task that cannot be stopped is waited for, but for one that has called this itself."""
+        self._closed = True
+        if cancel:
+            for future in list(self._unfinished):
+                future.cancel()
+        if wait:
+            me = threading.get_ident()
+            with self._changed:
+                self._changed.wait_for(lambda: all(thread == me for thread in self._unfinished.values()))
+        self._callbacks.close(wait=wait)
+
+    def _check(self, limits: Limits) -> None:
+        """Raise unless the engine is open and can keep the limits of a task."""
+        if self._closed:
+            raise RuntimeError("the engine is closed; make a new one")
+        for name in self._cannot_keep:
+            value = getattr(limits, name)
+            if value != getattr(NO_LIMITS, name):
+                raise JobError(
+                    f"{self._name} cannot keep {name}={value!r}; drop it, or use worker processes (workers=1 or more)"
+                )
+
+    def _accept(self, future: Future[Any], sink: EventSink, now: float, thread: int | None = None) -> None:
+        with self._changed:
+            self._unfinished[future] = thread
+        sink(Accepted(now, future))
+
+    def _settle(
+        self,
+        future: TaskFuture[Any],
+        sink: EventSink,
+        usage: Usage | None,
+        result: Any,
+        exception: BaseException | None,
+        *,
+        cancelled: bool,
+    ) -> None:
+        """End a task; ``usage`` is None if it has not been executed."""
+        sink(Finished(time.monotonic(), int(usage is not None), usage))
+        future.settle(result, exception, cancelled=cancelled)
+        with self._changed:  # only now, when its callbacks are posted, may `close` return
+            del self._unfinished[future]
+            self._changed.notify_all()
+
+
+class Callbacks:
+    """The user's callbacks: a dispatcher that is started at its first use and ends with its engine.
+
+    The futures of the engine have it as their owner: the engine itself they would keep alive.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._dispatcher: Dispatcher | None = None
+        self._closed = False
+
+    def request_stop(self, _: int) -> None:
+        """Say nothing: what a cancel can do, the futures of these engines do themselves."""
+
+    def has_begun(self, _: int) -> bool:
+        """Return False: the futures of these engines are told."""
+        return False
+
+    def post(self, fn: Callable[..., object], *args: Any) -> None:
+        """Run a callback in the dispatcher thread; here if the engine was closed before it had one."""
+        with self._lock:
+            if self._dispatcher is None and not self._closed:
+                self._dispatcher = Dispatcher("procjob-callbacks")
+            dispatcher = self._dispatcher
+        if dispatcher is None:
+            run_logged(fn, *args)
+        else:
+            dispatcher.post(fn, *args)
+
+    def close(self, *, wait: bool) -> None:
+        """End the dispatcher after what has been posted so far."""
+        with self._lock:
+            self._closed = True
+            dispatcher = self._dispatcher
+        if dispatcher is not None:
+            dispatcher.close()
+            if wait:
+                dispatcher.join()
+
+
+@contextmanager
+def capture(execution: session.Session) -> Iterator[None]:
+    """Bind a session to this context and send it the log records made inside."""
+    handler = session.CaptureHandler()
+    handler.addFilter(lambda _: session.current() is execution)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        with session.bind_context(execution):
+            yield
+    finally:
+        root.removeHandler(handler)
+        execution.flush()
+
+
+def origin(describe: Callable[[], str] | None, worker_pid: int, host: str) -> str:
+    """Return the note for an exception that a task has raised."""
+    return f"procjob: raised by {named(describe)} in worker {worker_pid} on {host}"

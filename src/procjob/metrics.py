@@ -1,0 +1,81 @@
+"""What a job has cost: `JobMetrics`, and the `History` of a job, from which they are made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+from procjob.events import Finished, Started
+from procjob.status import JOB_FINAL_STATES, JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class JobMetrics:
+    """What a job has cost so far. Seconds, bytes, and Unix times; None: not known, or not yet.
+
+    Attributes:
+        timestamps: Unix time at which each status was entered.
+        queue_seconds: from QUEUED to RUNNING, or until now or the end if it never ran.
+        run_seconds: that the last execution took in its worker; while it runs, since it began.
+        attempts: executions begun.
+        worker_pid: process of the last execution.
+        host: machine of the last execution.
+        cpu_seconds: CPU time of the task's process during the last execution, all threads; on somebody else's executor
+            that of the task's own thread.
+        peak_rss: highest resident memory of that process by the end of the task, earlier tasks included; None where it
+            is no worker process of procjob's.
+    """
+
+    timestamps: Mapping[JobStatus, float]
+    queue_seconds: float | None = None
+    run_seconds: float | None = None
+    attempts: int = 0
+    worker_pid: int | None = None
+    host: str | None = None
+    cpu_seconds: float | None = None
+    peak_rss: int | None = None
+
+
+@dataclass(slots=True)
+class History:
+    """What a job notes for its metrics. Times are `time.monotonic` seconds.
+
+    Attributes:
+        entered: when the job entered each status.
+        started: the beginning of the last execution.
+        finished: the end of the task.
+        clock: what makes Unix times of the others.
+    """
+
+    entered: dict[JobStatus, float] = field(default_factory=lambda: {JobStatus.INITIALIZING: time.monotonic()})
+    started: Started | None = None
+    finished: Finished | None = None
+    clock: float = field(default_factory=lambda: time.time() - time.monotonic())
+
+    @property
+    def creation_date(self) -> datetime:
+        """When the job was made, in UTC."""
+        return datetime.fromtimestamp(self.entered[JobStatus.INITIALIZING] + self.clock, UTC)
+
+    def metrics(self, status: JobStatus) -> JobMetrics:
+        """Return times and costs so far; ``status`` is that of the job now."""
+        started, finished = self.started, self.finished
+        until = time.monotonic() if finished is None else finished.time
+        if status in JOB_FINAL_STATES:  # from the first look on its numbers stand still
+            until = self.entered.setdefault(status, until)
+        entered = dict(self.entered)
+        queued, ran = entered.get(JobStatus.QUEUED), entered.get(JobStatus.RUNNING)
+        usage = finished.usage if finished is not None else None
+        return JobMetrics(
+            timestamps=MappingProxyType({status: t + self.clock for status, t in entered.items()}),
+            queue_seconds=None if queued is None else (until if ran is None else ran) - queued,
+            run_seconds=usage.run_seconds if usage else None if started is None else until - started.time,
+            attempts=finished.attempts if finished is not None else 0 if started is None else started.attempt + 1,
+            worker_pid=None if started is None else started.worker_pid,
+            host=None if started is None else started.host,
+            cpu_seconds=usage.cpu_seconds if usage else None,
+            peak_rss=(usage.peak_rss or None) if usage else None,
+        )
