@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from procjob.simulators import fusion, plan
+from procjob.simulators import fusion, passes, plan
 from procjob.simulators.circuit import Circuit
 from procjob.simulators.expressions import Parameter
 from procjob.simulators.passes import Buffers
@@ -91,6 +91,17 @@ def test_layers_of_blocks_and_gathers_give_the_state_of_qiskit(monkeypatch, num_
     assert ("Walk" in repr(plan.compile(circuit))) == (num_qubits >= 9)
     expected = Statevector(circuits.as_qiskit(num_qubits, recipe, {})).data
     assert np.abs(states(circuit, np.empty((0, 1))) - expected).max() < 1e-12
+
+
+@pytest.mark.parametrize("slice_bits", [3, 6, 9, 11])
+def test_a_walk_slice_by_slice_gives_the_same_states(monkeypatch, slice_bits):
+    group_by(monkeypatch, fusion.Policy(3, absorb=False, dense_phases=False))
+    circuit = ansatz(11, layers=3)
+    values = np.random.default_rng(3).normal(size=(len(circuit.parameters), 2))
+    whole = states(circuit, values)
+    monkeypatch.setattr(passes, "SLICE", slice_bits)
+    assert "Walk" in repr(plan.compile(circuit))
+    assert np.abs(states(circuit, values) - whole).max() < 1e-14
 
 
 def test_a_cost_layer_is_one_phase_with_one_level_for_each_value_of_the_cut():
