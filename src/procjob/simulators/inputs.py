@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -49,7 +50,7 @@ def checked_seed(seed: int | None) -> int:
         ValueError: it is negative.
     """
     if seed is None:
-        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+        return secrets.randbits(64)
     if isinstance(seed, bool) or not hasattr(seed, "__index__"):
         raise TypeError(f"seed must be an integer or None, not {seed!r}")
     if operator.index(seed) < 0:
@@ -75,10 +76,10 @@ def paired(circuits: Any, parameters: Any) -> tuple[list[Circuit | Plan], list[A
         TypeError: one is neither a `Circuit` nor a `Plan`.
         ValueError: there are not as many sets of parameters as circuits.
     """
-    several = not isinstance(circuits, (Circuit, Plan))
+    several = not isinstance(circuits, (Plan, Circuit))
     given = list(circuits) if several else [circuits]
     for circuit in given:
-        if not isinstance(circuit, (Circuit, Plan)):
+        if not isinstance(circuit, (Plan, Circuit)):
             raise TypeError(f"circuits must be Circuit or Plan objects, not {circuit!r}")
     if several and parameters is not None and (isinstance(parameters, Mapping) or len(parameters) != len(given)):
         raise ValueError(f"{len(given)} circuits need a sequence of {len(given)} sets of parameters, one for each")
@@ -93,7 +94,7 @@ def planned(circuit: Circuit | Plan, noise: NoiseModel | None) -> Plan:
     """
     if isinstance(circuit, Plan):
         return circuit
-    check_memory(3 * 16 << circuit.num_qubits, f"a state of {circuit.num_qubits} qubits")
+    check_memory(3 * 16 << circuit.num_qubits, "a state", circuit.num_qubits)
     return compile(circuit, noise)
 
 
@@ -192,7 +193,7 @@ def initial_states(
     return np.atleast_2d(given).astype(dtype)
 
 
-def check_memory(needed: int, what: str) -> None:
+def check_memory(needed: int, what: str, num_qubits: int) -> None:
     """Refuse what would not fit in memory, before anything is allocated.
 
     Raises:
@@ -201,7 +202,7 @@ def check_memory(needed: int, what: str) -> None:
     available = _available() if needed > _WORTH_ASKING else None
     if available is not None and needed > available:
         raise MemoryError(
-            f"{what} needs {needed:,} bytes, but {available:,} are available; "
+            f"{what} of {num_qubits} qubits needs {needed:,} bytes, but {available:,} are available; "
             "use fewer qubits or points, precision='single', or keep_states=False"
         )
 

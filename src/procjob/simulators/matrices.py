@@ -59,8 +59,10 @@ class AngleTable:
         Raises:
             ValueError: an angle is NaN or infinite.
         """
+        if not self._slots:
+            return np.empty((0, values.shape[1]))
         if not len(values):
-            return np.broadcast_to(self._offsets, (len(self._offsets), values.shape[1])).copy()
+            return np.repeat(self._offsets, values.shape[1], axis=1)
         angles = values[self._order] * self._factors + self._offsets
         if self._others:
             named = {name: values[column] for name, column in self._columns.items()}
@@ -107,6 +109,7 @@ class MatrixProgram:
         self._groups: dict[Signature, list[tuple[int, tuple[int, ...]]]] = {}
         self._num_runs = 0
         self._blocks: list[tuple[int, tuple[Factor, ...]]] = []
+        self._fixed: list[Complexes] = []
 
     def __len__(self) -> int:
         return len(self._blocks)
@@ -120,6 +123,11 @@ class MatrixProgram:
         factors = tuple(self._factor(layer, bit) for layer in layers)
         self._blocks.append((len(qubits), factors))
         return len(self._blocks) - 1
+
+    def constant(self, number: int) -> Complexes | None:
+        """The matrix of a block if it does not depend on parameters."""
+        _, factors = self._blocks[number]
+        return factors[0].matrix[0] if len(factors) == 1 and isinstance(factors[0], Fixed) else None
 
     @staticmethod
     def _stack(
@@ -166,9 +174,13 @@ class MatrixProgram:
     def seal(self) -> None:
         """Call once all blocks are added."""
         self.angles.seal()
+        constants = [self.constant(number) for number in range(len(self._blocks))]
+        self._fixed = [matrix[None] for matrix in constants if matrix is not None]
 
     def evaluate(self, angles: Reals, dtype: np.dtype[np.complexfloating]) -> list[Complexes]:
         """Block matrices of shape (points or 1, 2**k, 2**k)."""
+        if len(self._fixed) == len(self._blocks):
+            return [matrix.astype(dtype, copy=False) for matrix in self._fixed]
         runs = self._evaluate_runs(angles)  # none in a block of constants
         out: list[Complexes] = [np.empty(0, dtype=np.complex128)] * len(self._blocks)
         krons: dict[int, list[tuple[int, Kron]]] = {}

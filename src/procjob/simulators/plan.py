@@ -21,7 +21,7 @@ from procjob.simulators.lowering import lower
 from procjob.simulators.matrices import MatrixProgram
 from procjob.simulators.noise import AmplitudeDamping, NoiseModel, PauliChannel
 from procjob.simulators.operations import Condition, Operation
-from procjob.simulators.passes import Buffers, Pass, fill_product_state, leading_blocks
+from procjob.simulators.passes import Buffers, Pass, fill_product_state, keeps_zero, leading_blocks
 
 #: Bytes of states that a batch should not exceed, so that it stays in a core's cache.
 CACHE = 1 << 18
@@ -46,10 +46,13 @@ class Unitary:
         """
         angles = self.program.angles.evaluate(values)
         matrices = self.program.evaluate(angles, buffers.state.dtype)
-        leading = leading_blocks(self.passes) if from_zero else ()
+        passes = self.passes
         if from_zero:
+            passes = passes[keeps_zero(passes[0]) :] if passes else passes
+            leading = leading_blocks(passes)
             fill_product_state(buffers.state, leading, matrices)
-        for step in self.passes[len(leading) :]:
+            passes = passes[len(leading) :]
+        for step in passes:
             step.apply(buffers, matrices, angles)
 
 
