@@ -32,6 +32,11 @@ from procjob.simulators.plan import Plan, Unitary, batch_size, place_bits
 from procjob.simulators.result import CircuitResult, Result
 from procjob.simulators.trajectories import Trajectories, misread
 
+# Arrays of a batch are made and freed again and again. glibc gives freed blocks back to the system, and each page of the
+# next one costs a fault, a third of the time of a batch of small circuits; but from when it sees a block freed it keeps
+# blocks of up to that size. This one is never written to, so it takes no memory.
+np.empty(1 << 22, dtype=np.uint8)
+
 
 class StatevectorSimulator:
     """Simulates circuits by their state, in double or single precision, with no more than NumPy.
