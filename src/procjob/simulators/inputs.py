@@ -15,7 +15,7 @@ from procjob.simulators.circuit import Circuit
 from procjob.simulators.expressions import Parameter, Reals
 from procjob.simulators.gates import Complexes
 from procjob.simulators.noise import NoiseModel
-from procjob.simulators.plan import Plan, compile  # noqa: A004
+from procjob.simulators.plan import Plan, Plans
 
 #: Values of a circuit's parameters.
 Parameters: TypeAlias = ArrayLike | Mapping[str | Parameter, ArrayLike]
@@ -86,7 +86,7 @@ def paired(circuits: Any, parameters: Any) -> tuple[list[Circuit | Plan], list[A
     return given, list(parameters) if several and parameters is not None else [parameters] * len(given)
 
 
-def planned(circuit: Circuit | Plan, noise: NoiseModel | None) -> Plan:
+def planned(circuit: Circuit | Plan, noise: NoiseModel | None, plans: Plans) -> Plan:
     """The plan of a circuit; a plan as it is.
 
     Raises:
@@ -95,7 +95,7 @@ def planned(circuit: Circuit | Plan, noise: NoiseModel | None) -> Plan:
     if isinstance(circuit, Plan):
         return circuit
     check_memory(3 * 16 << circuit.num_qubits, "a state", circuit.num_qubits)
-    return compile(circuit, noise)
+    return plans.get(circuit, noise)
 
 
 def parameter_values(parameters: Parameters | None, names: Sequence[str]) -> tuple[Reals, tuple[int, ...]]:

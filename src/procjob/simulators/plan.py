@@ -7,7 +7,9 @@ every shot a trajectory of its own. A plan is plain data: it can be pickled, cac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -25,6 +27,9 @@ from procjob.simulators.passes import Buffers, Pass, fill_product_state, keeps_z
 
 #: Bytes of states that a batch should not exceed, so that it stays in a core's cache.
 CACHE = 1 << 18
+
+#: Bytes of plans that `Plans` keeps.
+KEPT = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,11 @@ class Plan:
         return sum(len(step.passes) if isinstance(step, Unitary) else 1 for step in self.steps)
 
     @property
+    def size(self) -> int:
+        """About how many bytes it takes: an index for each amplitude in each pass."""
+        return 4096 + 8 * (self.num_passes << self.num_qubits)
+
+    @property
     def is_unitary(self) -> bool:
         """Whether the final state is one pure state for each point."""
         return all(isinstance(step, Unitary) and step.condition is None for step in self.steps)
@@ -177,6 +187,33 @@ def compile(circuit: Circuit, noise: NoiseModel | None = None) -> Plan:  # noqa:
         tuple(measured),
         model.readout_error if circuit.num_clbits else None,
     )
+
+
+class Plans:
+    """Compiles circuits, and keeps the plans of the last ones: an equal circuit has the same plan, and costs no second compiling.
+
+    Safe to call from any thread. A pickle of it is empty: plans are cheaper to make than to send.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[Hashable, ...], Plan] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[Plans], tuple[()]]:
+        return Plans, ()
+
+    def get(self, circuit: Circuit, noise: NoiseModel | None) -> Plan:
+        """The plan of a circuit; always with the same noise."""
+        content = (circuit.num_qubits, circuit.registers, circuit.operations)
+        with self._lock:
+            found = self._kept.pop(content, None)
+        if found is None:
+            found = compile(circuit, noise)
+        with self._lock:
+            self._kept[content] = found  # as the last one used
+            while len(self._kept) > 1 and sum(plan.size for plan in self._kept.values()) > KEPT:
+                self._kept.popitem(last=False)
+        return found
 
 
 def _step(operation: Operation) -> Measure | Reset:

@@ -28,7 +28,7 @@ from procjob.simulators.inputs import (
 from procjob.simulators.noise import NoiseModel
 from procjob.simulators.observables import Expectation, Observable, pauli_sum, probabilities
 from procjob.simulators.passes import Buffers
-from procjob.simulators.plan import Plan, Unitary, batch_size, place_bits
+from procjob.simulators.plan import Plan, Plans, Unitary, batch_size, place_bits
 from procjob.simulators.result import CircuitResult, Result
 from procjob.simulators.trajectories import Trajectories, misread
 
@@ -65,6 +65,7 @@ class StatevectorSimulator:
             raise ValueError(f"batch must be at least 1, not {batch}")
         self._noise = noise
         self._batch = batch
+        self._plans = Plans()
 
     def run(
         self,
@@ -117,7 +118,7 @@ class StatevectorSimulator:
             {},
         )
         results = [
-            _run_circuit(planned(circuit, self._noise), value, initial_state, first[0] + number, options)
+            _run_circuit(planned(circuit, self._noise, self._plans), value, initial_state, first[0] + number, options)
             for number, (circuit, value) in enumerate(zip(given, values, strict=True))
         ]
         return Result(tuple(results), options.shots, options.seed)
@@ -127,7 +128,7 @@ class StatevectorSimulator:
 
     def divide(self, circuits: Any, options: Mapping[str, Any], pieces: int) -> tuple[list[Run], Join]:
         """See `procjob.simulators.division.divide`; a backend divides a run among its workers by this."""
-        return divide(circuits, options, pieces, self._noise)
+        return divide(circuits, options, pieces, lambda circuit: planned(circuit, self._noise, self._plans))
 
 
 #: Random numbers that are sampled with in one call.
