@@ -7,10 +7,11 @@ every shot a trajectory of its own. A plan is plain data: it can be pickled, cac
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, fields
 from typing import TypeAlias
 
 import numpy as np
@@ -110,6 +111,14 @@ class Plan:
     steps: tuple[Step, ...]
     measured: tuple[tuple[int, int], ...]
     readout_error: tuple[float, float] | None = None
+    _pickled: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Plan], tuple[bytes]]:
+        """Pickle it once, however often it is sent: it has many small parts."""
+        if not self._pickled:
+            values = tuple(getattr(self, attribute.name) for attribute in fields(self) if attribute.init)
+            self._pickled.append(pickle.dumps(values, pickle.HIGHEST_PROTOCOL))
+        return _unpickled, (self._pickled[0],)
 
     @property
     def num_passes(self) -> int:
@@ -143,6 +152,10 @@ class Plan:
         """One line for each pass."""
         lines = [str(item) for step in self.steps for item in (step.passes if isinstance(step, Unitary) else (step,))]
         return "\n".join([repr(self), *(f"  {line}" for line in lines)])
+
+
+def _unpickled(values: bytes) -> Plan:
+    return Plan(*pickle.loads(values))
 
 
 def batch_size(num_qubits: int) -> int:
