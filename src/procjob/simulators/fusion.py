@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 
 import numpy as np
 
@@ -115,30 +116,33 @@ def _element(operations: list[Operation]) -> Element:
 def is_monomial(operation: Operation) -> bool:
     """Whether the matrix has one entry that is not zero in each row."""
     if operation.name == "unitary":
-        return bool((np.count_nonzero(operation.base_matrix(), axis=0) == 1).all())
+        matrix = operation.base_matrix()
+        return int(np.count_nonzero(matrix)) == len(matrix)  # a unitary matrix has at least one in each row
     return operation.name in _MONOMIAL
 
 
-def _by_stage(elements: Iterable[Element], policy: Policy) -> list[Element]:
+def _by_stage(pairs: list[tuple[Element, bool]]) -> list[tuple[Element, bool]]:
     """Sort by the number of changes between dense and monomial elements on the way to each; the product stays."""
+    if len({monomial for _, monomial in pairs}) < 2:
+        return pairs
     stages: dict[int, int] = {}
-    keyed: list[tuple[int, Element]] = []
-    for element in elements:
-        stage = max((stages.get(qubit, 0) for qubit in element.qubits), default=0)
-        stage += stage % 2 != _goes_with_monomials(element, policy)
+    keyed: list[tuple[int, tuple[Element, bool]]] = []
+    for element, monomial in pairs:
+        stage = max([stages.get(qubit, 0) for qubit in element.qubits], default=0)
+        stage += stage % 2 != monomial
         stages.update(dict.fromkeys(element.qubits, stage))
-        keyed.append((stage, element))
-    return [element for _, element in sorted(keyed, key=lambda pair: pair[0])]
+        keyed.append((stage, (element, monomial)))
+    return [pair for _, pair in sorted(keyed, key=itemgetter(0))]
 
 
 def group(elements: Iterable[Element], policy: Policy) -> list[Group]:
     """Put each element into the first group that fits and after which nothing touches its qubits."""
     groups: list[Group] = []
     touched: dict[int, int] = {}
-    for element in _by_stage(elements, policy):
-        earliest = max((touched.get(qubit, 0) for qubit in element.qubits), default=0)
-        monomial = _goes_with_monomials(element, policy)
-        at = next((i for i in range(earliest, len(groups)) if _fits(element, groups[i], monomial, policy)), len(groups))
+    for element, monomial in _by_stage([(element, _goes_with_monomials(element, policy)) for element in elements]):
+        at = max([touched.get(qubit, 0) for qubit in element.qubits], default=0)
+        while at < len(groups) and not _fits(element, groups[at], monomial, policy):
+            at += 1
         if at == len(groups):
             groups.append(Group(monomial))
         groups[at].elements.append(element)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -272,12 +273,17 @@ def embed(small: Complexes, bits: Sequence[int], matrix: Complexes) -> Complexes
         bits: bit of the row number for each bit of `small`, the least significant first.
         matrix: shape (points or 1, 2**k, 2**k).
     """
-    width = matrix.shape[1].bit_length() - 1
-    front = [1 + width - 1 - b for b in reversed(bits)]
-    order = [0, *front, *(axis for axis in range(1, width + 2) if axis not in front)]
-    tensor = matrix.reshape(len(matrix), *(2,) * width, -1).transpose(order)
-    shape = tensor.shape
-    rows = np.ascontiguousarray(tensor).reshape(len(matrix), 1 << len(bits), -1)
-    product = np.matmul(small, rows)
-    back = product.reshape(len(product), *shape[1:]).transpose(np.argsort(order))
-    return np.ascontiguousarray(back).reshape(len(product), *matrix.shape[1:])
+    points, size, _ = matrix.shape
+    width = size.bit_length() - 1
+    there, back = _to_front(tuple(bits), width)
+    tensor = matrix.reshape(points, *(2,) * width, size).transpose(there)
+    product: Complexes = np.matmul(small, tensor.reshape(points, 1 << len(bits), -1))
+    return product.reshape(-1, *tensor.shape[1:]).transpose(back).reshape(-1, size, size)
+
+
+@lru_cache(maxsize=1024)
+def _to_front(bits: tuple[int, ...], width: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The order of axes that has some bits of the row number first, behind the points; and the way back."""
+    front = [width - bit for bit in reversed(bits)]
+    there = [0, *front, *(axis for axis in range(1, width + 2) if axis not in front)]
+    return tuple(there), tuple(sorted(range(len(there)), key=there.__getitem__))

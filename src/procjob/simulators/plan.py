@@ -171,13 +171,14 @@ def compile(circuit: Circuit, noise: NoiseModel | None = None) -> Plan:  # noqa:
         <Plan 3 qubits, 1 passes over the state: 1 Block>
     """
     model = NoiseModel() if noise is None else noise
+    parameters = circuit.parameters
     body, measured = _split_measurements([o for o in circuit.operations if o.name != "barrier"])
     steps: list[Step] = []
     gates: list[Operation] = []
 
     def flush() -> None:
         if gates:
-            steps.append(_unitary(gates, circuit.num_qubits, circuit.parameters))
+            steps.append(_unitary(gates, circuit.num_qubits, parameters))
             gates.clear()
 
     for operation in body:
@@ -195,7 +196,7 @@ def compile(circuit: Circuit, noise: NoiseModel | None = None) -> Plan:  # noqa:
         circuit.num_qubits,
         circuit.num_clbits,
         circuit.registers,
-        circuit.parameters,
+        parameters,
         tuple(steps),
         tuple(measured),
         model.readout_error if circuit.num_clbits else None,
