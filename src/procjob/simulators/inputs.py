@@ -158,7 +158,7 @@ def _real(value: ArrayLike) -> Reals:
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"parameter values must be real numbers, not of type {array.dtype}")
-    return array.astype(np.float64)
+    return array.astype(np.float64, copy=False)
 
 
 def initial_states(
