@@ -32,7 +32,11 @@ class Divisible(Protocol):
     def divide(
         self, run_input: Any, options: Mapping[str, Any], pieces: int
     ) -> tuple[Sequence[tuple[Any, Mapping[str, Any]]], Callable[[list[Any]], Any]]:
-        """Return input and options of at most ``pieces`` smaller runs, and what makes one result of theirs, in order."""
+        """Return input and options of at most ``pieces`` smaller runs, and what makes one result of theirs, in order.
+
+        An input that is the same object in all of them travels to each worker once, also if later runs have an equal one;
+        the simulator should not change it.
+        """
 
 
 class Backend:
@@ -193,7 +197,13 @@ class Backend:
         """Return the task of a run, or the tasks that it is divided into."""
         if self.workers > 1 and isinstance(self.simulator, Divisible):
             pieces, join = self.simulator.divide(run_input, options, self.workers)
-            tasks = [replace(empty, args=(part,), kwargs=part_options) for part, part_options in pieces]
+            first = pieces[0][0]
+            shared = len(pieces) > 1 and all(part is first for part, _ in pieces)
+            shipped = self._engine.ship(first, label="run_input") if shared else None
+            tasks = [
+                replace(empty, args=(shipped if shared else part,), kwargs=part_options)
+                for part, part_options in pieces
+            ]
             return tasks[0] if len(tasks) == 1 else Parts(tasks, join)
         return replace(empty, args=(run_input,), kwargs=options)
 

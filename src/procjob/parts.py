@@ -80,6 +80,7 @@ class _Whole:
         self._sink = sink
         self._lock = threading.RLock()
         self._early: list[Event] | None = []
+        self._accepted = time.monotonic()  # the first part is; it may have begun before the last one is
         self._futures: dict[int, Future[Any]] = {}
         self._left = len(parts.tasks)
         self._failure: BaseException | None = None
@@ -116,7 +117,7 @@ class _Whole:
         """All parts are accepted: tell so, and what has happened meanwhile."""
         with self._lock:
             early, self._early = self._early or [], None
-            self._sink(Accepted(time.monotonic(), self.future))
+            self._sink(Accepted(self._accepted, self.future))
             for event in early:
                 self._sink(event)
             self._settle_if_done()

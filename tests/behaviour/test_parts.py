@@ -158,3 +158,32 @@ def test_a_backend_divides_a_run_of_a_divisible_simulator_among_its_workers(work
         result = backend.run(list(range(7)), offset=1).result(DEADLINE)
     assert [square for square, _ in result] == [n * n + 1 for n in range(7)]
     assert len({pid for _, pid in result}) == max(1, workers)
+
+
+def test_an_input_that_the_parts_share_travels_to_each_worker_once():
+    class Table:
+        def __setstate__(self, state):
+            os.environ["PROCJOB_TEST_ARRIVALS"] = str(int(os.environ.get("PROCJOB_TEST_ARRIVALS", "0")) + 1)
+
+        def __getstate__(self):
+            return {"rows": 3}
+
+    class Lookup:
+        def __call__(self, table):
+            return int(os.environ["PROCJOB_TEST_ARRIVALS"])
+
+        def divide(self, table, options, pieces):
+            return [(table, options)] * 3 * pieces, list
+
+    with procjob.Backend(Lookup(), workers=2) as backend:
+        arrivals = [backend.run(Table()).result(DEADLINE) for _ in range(3)]
+    assert arrivals == [[1] * 6] * 3
+
+
+def test_the_times_of_a_divided_job_are_in_the_order_of_its_states(engine):
+    for _ in range(20):
+        job = job_of(engine, [(abs, -1), (abs, -2)])
+        job.result(DEADLINE)
+        times = job.metrics().timestamps
+        assert list(times.values()) == sorted(times.values())
+        assert job.metrics().queue_seconds >= 0

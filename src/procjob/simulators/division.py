@@ -14,8 +14,7 @@ import numpy as np
 
 from procjob.simulators import sampling
 from procjob.simulators.circuit import Circuit
-from procjob.simulators.inputs import checked_seed, paired, parameter_values, planned
-from procjob.simulators.noise import NoiseModel
+from procjob.simulators.inputs import checked_seed, paired, parameter_values
 from procjob.simulators.plan import Plan
 from procjob.simulators.result import CircuitResult, Result
 
@@ -26,27 +25,29 @@ Run = tuple[Any, Mapping[str, Any]]
 Join = Callable[[list[Result]], Result]
 
 
-def divide(circuits: Any, options: Mapping[str, Any], pieces: int, noise: NoiseModel | None) -> tuple[list[Run], Join]:
+def divide(
+    circuits: Any, options: Mapping[str, Any], pieces: int, plan: Callable[[Circuit | Plan], Plan]
+) -> tuple[list[Run], Join]:
     """Divide a run by its points, or by its circuits if there are several.
 
     Args:
         circuits: as `StatevectorSimulator.run` takes them.
         options: of that call.
         pieces: at most so many.
-        noise: of the simulator.
+        plan: gives the plan of a circuit.
 
     Returns:
-        Arguments of the smaller runs, and what makes one result of theirs. Circuits are compiled here, once.
+        Arguments of the smaller runs, and what makes one result of theirs. If the points are divided, the plan is made
+        here, once, and is the same object in all runs; of several circuits, each is compiled where it runs.
 
     Raises:
-        Exception: what the run would raise for the same arguments.
+        Exception: what the run would raise for the same arguments, before anything is computed.
     """
     settled = {**options, "seed": checked_seed(options.get("seed"))}
     given, parameters = paired(circuits, settled.pop("parameters", None))
-    plans = [planned(circuit, noise) for circuit in given]
-    if len(plans) == 1:
-        return _by_points(plans[0], parameters[0], settled, pieces)
-    return _by_circuits(plans, parameters, settled, pieces)
+    if len(given) == 1:
+        return _by_points(plan(given[0]), parameters[0], settled, pieces)
+    return _by_circuits(given, parameters, settled, pieces)
 
 
 def _by_points(plan: Plan, parameters: Any, options: dict[str, Any], pieces: int) -> tuple[list[Run], Join]:
@@ -65,13 +66,13 @@ def _by_points(plan: Plan, parameters: Any, options: dict[str, Any], pieces: int
 
 
 def _by_circuits(
-    plans: Sequence[Circuit | Plan], parameters: Sequence[Any], options: dict[str, Any], pieces: int
+    circuits: Sequence[Circuit | Plan], parameters: Sequence[Any], options: dict[str, Any], pieces: int
 ) -> tuple[list[Run], Join]:
     circuit, point = options.pop("first", (0, 0))
     runs: list[Run] = []
-    for at, end in _ranges(len(plans), pieces):
+    for at, end in _ranges(len(circuits), pieces):
         own = {"parameters": parameters[at:end], "first": (circuit + at, point)}
-        runs.append((plans[at:end], {**options, **own}))
+        runs.append((circuits[at:end], {**options, **own}))
     return runs, _join_circuits
 
 

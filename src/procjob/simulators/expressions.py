@@ -274,7 +274,7 @@ def checked_number(value: object, what: str) -> float:
     """
     if isinstance(value, (str, bytes, complex)) or not hasattr(value, "__float__"):
         raise TypeError(f"{what} must be a real number or an expression of parameters, not {value!r}")
-    number = float(value)
+    number = float(value) + 0.0  # -0.0 becomes 0.0: what is equal has the same bits
     if not math.isfinite(number):
         raise ValueError(f"{what} must be finite, not {number}; look where it was computed")
     return number

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 
 import numpy as np
 
@@ -18,8 +19,9 @@ from procjob.simulators.operations import Operation
 #: Nanoseconds an amplitude of one pass, by log2 of the block's size. Measured; only the ratios matter.
 MATMUL = {1: 1.3, 2: 1.6, 3: 2.0, 4: 2.9, 5: 4.4, 6: 7.6}
 GATHER, MULTIPLY, PHASE_ROW, SINCOS = 0.7, 0.45, 0.6, 11.0
-#: Nanoseconds of Python for one pass of a whole batch, and of arithmetic for one entry of a batched matrix.
-CALL, ENTRY = 2500.0, 2.5
+#: Nanoseconds of Python for one pass of a whole batch, and of one entry of a matrix: to make it, or to read one that is constant and
+#: not in the cache any more.
+CALL, ENTRY = 3000.0, 2.5
 
 _MONOMIAL = {name for name, gate in GATES.items() if gate.phases is not None} | {
     "id", "x", "y", "z", "s", "sdg", "t", "tdg", "swap", "iswap",
@@ -115,30 +117,33 @@ def _element(operations: list[Operation]) -> Element:
 def is_monomial(operation: Operation) -> bool:
     """Whether the matrix has one entry that is not zero in each row."""
     if operation.name == "unitary":
-        return bool((np.count_nonzero(operation.base_matrix(), axis=0) == 1).all())
+        matrix = operation.base_matrix()
+        return int(np.count_nonzero(matrix)) == len(matrix)  # a unitary matrix has at least one in each row
     return operation.name in _MONOMIAL
 
 
-def _by_stage(elements: Iterable[Element], policy: Policy) -> list[Element]:
+def _by_stage(pairs: list[tuple[Element, bool]]) -> list[tuple[Element, bool]]:
     """Sort by the number of changes between dense and monomial elements on the way to each; the product stays."""
+    if len({monomial for _, monomial in pairs}) < 2:
+        return pairs
     stages: dict[int, int] = {}
-    keyed: list[tuple[int, Element]] = []
-    for element in elements:
-        stage = max((stages.get(qubit, 0) for qubit in element.qubits), default=0)
-        stage += stage % 2 != _goes_with_monomials(element, policy)
+    keyed: list[tuple[int, tuple[Element, bool]]] = []
+    for element, monomial in pairs:
+        stage = max([stages.get(qubit, 0) for qubit in element.qubits], default=0)
+        stage += stage % 2 != monomial
         stages.update(dict.fromkeys(element.qubits, stage))
-        keyed.append((stage, element))
-    return [element for _, element in sorted(keyed, key=lambda pair: pair[0])]
+        keyed.append((stage, (element, monomial)))
+    return [pair for _, pair in sorted(keyed, key=itemgetter(0))]
 
 
 def group(elements: Iterable[Element], policy: Policy) -> list[Group]:
     """Put each element into the first group that fits and after which nothing touches its qubits."""
     groups: list[Group] = []
     touched: dict[int, int] = {}
-    for element in _by_stage(elements, policy):
-        earliest = max((touched.get(qubit, 0) for qubit in element.qubits), default=0)
-        monomial = _goes_with_monomials(element, policy)
-        at = next((i for i in range(earliest, len(groups)) if _fits(element, groups[i], monomial, policy)), len(groups))
+    for element, monomial in _by_stage([(element, _goes_with_monomials(element, policy)) for element in elements]):
+        at = max([touched.get(qubit, 0) for qubit in element.qubits], default=0)
+        while at < len(groups) and not _fits(element, groups[at], monomial, policy):
+            at += 1
         if at == len(groups):
             groups.append(Group(monomial))
         groups[at].elements.append(element)
@@ -163,25 +168,39 @@ def _fits(element: Element, candidate: Group, monomial: bool, policy: Policy) ->
     return len(candidate.qubits | element.qubits) <= policy.width
 
 
-def cost(groups: Iterable[Group], num_qubits: int, batch: int) -> float:
+def cost(groups: Sequence[Group], num_qubits: int, batch: int) -> float:
     """Estimated nanoseconds a point."""
     size = 1 << num_qubits
-    return sum(_monomial_cost(g, size) if g.monomial else _block_cost(g, size) for g in groups) + sum(
-        CALL / batch * (1 if g.monomial or not any(e.parametric for e in g.elements) else 2) for g in groups
-    )
+    total = 0.0
+    for number, found in enumerate(groups):
+        parametric = any(element.parametric for element in found.elements)
+        total += CALL / batch * (2 if parametric and not found.monomial else 1)
+        if found.monomial:
+            total += _monomial_cost(found, size)
+            continue
+        total += _block_cost(found, size)
+        if parametric:
+            total += _making_cost(found)
+        elif number:  # of the first block only a column is read, if the state is |0...0>
+            total += ENTRY / batch * (1 << 2 * len(found.qubits))
+    return total
 
 
 def _block_cost(block: Group, size: int) -> float:
     width = len(block.qubits)
-    matmul = MATMUL.get(width, 0.125 * (1 << width))
-    passing = matmul * size
-    if max(block.qubits) - min(block.qubits) >= width:
-        passing += GATHER * size
-    if not any(element.parametric for element in block.elements):
-        return passing
+    moved = max(block.qubits) - min(block.qubits) >= width
+    return size * (_matmul(width) + GATHER * moved)
+
+
+def _making_cost(block: Group) -> float:
+    width = len(block.qubits)
     entries = 1 << 2 * width
     kron = all(len(element.qubits) == 1 for element in block.elements) and len(block.elements) == width
-    return passing + entries * (ENTRY if kron else ENTRY + (matmul + 1) * len(block.elements))
+    return entries * (ENTRY if kron else ENTRY + (_matmul(width) + 1) * len(block.elements))
+
+
+def _matmul(width: int) -> float:
+    return MATMUL.get(width, 0.125 * (1 << width))
 
 
 def _monomial_cost(found: Group, size: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,7 +15,7 @@ from procjob.simulators.circuit import Circuit
 from procjob.simulators.expressions import Parameter, Reals
 from procjob.simulators.gates import Complexes
 from procjob.simulators.noise import NoiseModel
-from procjob.simulators.plan import Plan, compile  # noqa: A004
+from procjob.simulators.plan import Plan, Plans
 
 #: Values of a circuit's parameters.
 Parameters: TypeAlias = ArrayLike | Mapping[str | Parameter, ArrayLike]
@@ -49,7 +50,7 @@ def checked_seed(seed: int | None) -> int:
         ValueError: it is negative.
     """
     if seed is None:
-        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+        return secrets.randbits(64)
     if isinstance(seed, bool) or not hasattr(seed, "__index__"):
         raise TypeError(f"seed must be an integer or None, not {seed!r}")
     if operator.index(seed) < 0:
@@ -75,17 +76,17 @@ def paired(circuits: Any, parameters: Any) -> tuple[list[Circuit | Plan], list[A
         TypeError: one is neither a `Circuit` nor a `Plan`.
         ValueError: there are not as many sets of parameters as circuits.
     """
-    several = not isinstance(circuits, (Circuit, Plan))
+    several = not isinstance(circuits, (Plan, Circuit))
     given = list(circuits) if several else [circuits]
     for circuit in given:
-        if not isinstance(circuit, (Circuit, Plan)):
+        if not isinstance(circuit, (Plan, Circuit)):
             raise TypeError(f"circuits must be Circuit or Plan objects, not {circuit!r}")
     if several and parameters is not None and (isinstance(parameters, Mapping) or len(parameters) != len(given)):
         raise ValueError(f"{len(given)} circuits need a sequence of {len(given)} sets of parameters, one for each")
     return given, list(parameters) if several and parameters is not None else [parameters] * len(given)
 
 
-def planned(circuit: Circuit | Plan, noise: NoiseModel | None) -> Plan:
+def planned(circuit: Circuit | Plan, noise: NoiseModel | None, plans: Plans) -> Plan:
     """The plan of a circuit; a plan as it is.
 
     Raises:
@@ -93,8 +94,8 @@ def planned(circuit: Circuit | Plan, noise: NoiseModel | None) -> Plan:
     """
     if isinstance(circuit, Plan):
         return circuit
-    check_memory(3 * 16 << circuit.num_qubits, f"a state of {circuit.num_qubits} qubits")
-    return compile(circuit, noise)
+    check_memory(3 * 16 << circuit.num_qubits, "a state", circuit.num_qubits)
+    return plans.get(circuit, noise)
 
 
 def parameter_values(parameters: Parameters | None, names: Sequence[str]) -> tuple[Reals, tuple[int, ...]]:
@@ -157,7 +158,7 @@ def _real(value: ArrayLike) -> Reals:
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"parameter values must be real numbers, not of type {array.dtype}")
-    return array.astype(np.float64)
+    return array.astype(np.float64, copy=False)
 
 
 def initial_states(
@@ -192,7 +193,7 @@ def initial_states(
     return np.atleast_2d(given).astype(dtype)
 
 
-def check_memory(needed: int, what: str) -> None:
+def check_memory(needed: int, what: str, num_qubits: int) -> None:
     """Refuse what would not fit in memory, before anything is allocated.
 
     Raises:
@@ -201,7 +202,7 @@ def check_memory(needed: int, what: str) -> None:
     available = _available() if needed > _WORTH_ASKING else None
     if available is not None and needed > available:
         raise MemoryError(
-            f"{what} needs {needed:,} bytes, but {available:,} are available; "
+            f"{what} of {num_qubits} qubits needs {needed:,} bytes, but {available:,} are available; "
             "use fewer qubits or points, precision='single', or keep_states=False"
         )
 

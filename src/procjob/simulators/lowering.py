@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from procjob.simulators.fusion import GATHER, MATMUL, Group
 from procjob.simulators.matrices import MatrixProgram
 from procjob.simulators.monomials import Diagonal, Move, Relayout, as_move, follow
-from procjob.simulators.passes import Block, Gather, Pass, Phase, Walk, leading_blocks
+from procjob.simulators.passes import Block, Gather, Pass, Phase, Walk, leading_blocks, right_factor
 
 #: What a matmul costs more, in nanoseconds an amplitude, where the block lies this many bits above the lowest.
 _SHORT_ROWS = {1: 5.0, 2: 2.0, 3: 0.8}
@@ -54,7 +54,9 @@ class _Lowering:
         self._flush()
         qubits = sorted(group.qubits, key=lambda qubit: self._place[qubit])
         matrix = self._program.add(group.elements, qubits)
-        self._passes.append(Block(self._place[qubits[0]], len(qubits), matrix))
+        low = self._place[qubits[0]]
+        constant = self._program.constant(matrix) if low == 0 else None
+        self._passes.append(Block(low, len(qubits), matrix, None if constant is None else right_factor(constant)))
 
     def finish(self) -> tuple[Pass, ...]:
         self._relayout(range(self._num_qubits))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -59,8 +60,10 @@ class AngleTable:
         Raises:
             ValueError: an angle is NaN or infinite.
         """
+        if not self._slots:
+            return np.empty((0, values.shape[1]))
         if not len(values):
-            return np.broadcast_to(self._offsets, (len(self._offsets), values.shape[1])).copy()
+            return np.repeat(self._offsets, values.shape[1], axis=1)
         angles = values[self._order] * self._factors + self._offsets
         if self._others:
             named = {name: values[column] for name, column in self._columns.items()}
@@ -107,6 +110,7 @@ class MatrixProgram:
         self._groups: dict[Signature, list[tuple[int, tuple[int, ...]]]] = {}
         self._num_runs = 0
         self._blocks: list[tuple[int, tuple[Factor, ...]]] = []
+        self._fixed: list[Complexes] = []
 
     def __len__(self) -> int:
         return len(self._blocks)
@@ -120,6 +124,11 @@ class MatrixProgram:
         factors = tuple(self._factor(layer, bit) for layer in layers)
         self._blocks.append((len(qubits), factors))
         return len(self._blocks) - 1
+
+    def constant(self, number: int) -> Complexes | None:
+        """The matrix of a block if it does not depend on parameters."""
+        _, factors = self._blocks[number]
+        return factors[0].matrix[0] if len(factors) == 1 and isinstance(factors[0], Fixed) else None
 
     @staticmethod
     def _stack(
@@ -166,9 +175,13 @@ class MatrixProgram:
     def seal(self) -> None:
         """Call once all blocks are added."""
         self.angles.seal()
+        constants = [self.constant(number) for number in range(len(self._blocks))]
+        self._fixed = [matrix[None] for matrix in constants if matrix is not None]
 
     def evaluate(self, angles: Reals, dtype: np.dtype[np.complexfloating]) -> list[Complexes]:
         """Block matrices of shape (points or 1, 2**k, 2**k)."""
+        if len(self._fixed) == len(self._blocks):
+            return [matrix.astype(dtype, copy=False) for matrix in self._fixed]
         runs = self._evaluate_runs(angles)  # none in a block of constants
         out: list[Complexes] = [np.empty(0, dtype=np.complex128)] * len(self._blocks)
         krons: dict[int, list[tuple[int, Kron]]] = {}
@@ -260,12 +273,17 @@ def embed(small: Complexes, bits: Sequence[int], matrix: Complexes) -> Complexes
         bits: bit of the row number for each bit of `small`, the least significant first.
         matrix: shape (points or 1, 2**k, 2**k).
     """
-    width = matrix.shape[1].bit_length() - 1
-    front = [1 + width - 1 - b for b in reversed(bits)]
-    order = [0, *front, *(axis for axis in range(1, width + 2) if axis not in front)]
-    tensor = matrix.reshape(len(matrix), *(2,) * width, -1).transpose(order)
-    shape = tensor.shape
-    rows = np.ascontiguousarray(tensor).reshape(len(matrix), 1 << len(bits), -1)
-    product = np.matmul(small, rows)
-    back = product.reshape(len(product), *shape[1:]).transpose(np.argsort(order))
-    return np.ascontiguousarray(back).reshape(len(product), *matrix.shape[1:])
+    points, size, _ = matrix.shape
+    width = size.bit_length() - 1
+    there, back = _to_front(tuple(bits), width)
+    tensor = matrix.reshape(points, *(2,) * width, size).transpose(there)
+    product: Complexes = np.matmul(small, tensor.reshape(points, 1 << len(bits), -1))
+    return product.reshape(-1, *tensor.shape[1:]).transpose(back).reshape(-1, size, size)
+
+
+@lru_cache(maxsize=1024)
+def _to_front(bits: tuple[int, ...], width: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The order of axes that has some bits of the row number first, behind the points; and the way back."""
+    front = [width - bit for bit in reversed(bits)]
+    there = [0, *front, *(axis for axis in range(1, width + 2) if axis not in front)]
+    return tuple(there), tuple(sorted(range(len(there)), key=there.__getitem__))

@@ -9,6 +9,8 @@ import numpy as np
 from procjob.simulators.expressions import Angle, parameters_of
 from procjob.simulators.gates import GATES, Complexes
 
+_NONE: frozenset[str] = frozenset()
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
@@ -48,7 +50,7 @@ class Operation:
     @property
     def parameters(self) -> frozenset[str]:
         """Names of the parameters in its angles."""
-        return frozenset[str]().union(*map(parameters_of, self.angles))
+        return frozenset[str]().union(*map(parameters_of, self.angles)) if self.angles else _NONE
 
     @property
     def is_gate(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TypeAlias
 
 import numpy as np
@@ -18,6 +19,9 @@ from procjob.simulators.gates import Complexes, phase_factor
 
 #: OpenBLAS works in one thread up to this many multiplications.
 ONE_THREAD = 1 << 18
+
+#: log2 of the amplitudes that a walk takes through all its lower blocks before it goes on to the next: they stay in cache.
+SLICE = 15
 
 
 @dataclass(slots=True)
@@ -39,14 +43,26 @@ class Buffers:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A dense matrix on `width` neighbouring bits from `low` up; `matrix` is its number in the program."""
+    """A dense matrix on neighbouring bits.
+
+    Attributes:
+        low: the lowest bit.
+        width: number of bits.
+        matrix: its number in the program.
+        right: the same matrix for `_multiply_rows`, where it is constant and `low` is 0; else None.
+    """
 
     low: int
     width: int
     matrix: int
+    right: Reals | None = field(default=None, compare=False)
 
     def apply(self, buffers: Buffers, matrices: Sequence[Complexes], angles: Reals) -> None:
         """Multiply every state of the batch with its matrix."""
+        if self.right is not None:
+            _multiply_rows(buffers.state, self.right, buffers.spare)
+            buffers.swap()
+            return
         rows, size = buffers.state.shape
         matrix = matrices[self.matrix]
         inner = 1 << self.width
@@ -67,6 +83,25 @@ class Block:
         return f"block of {self.width} qubits at bit {self.low}"
 
 
+def right_factor(matrix: Complexes) -> Reals:
+    """What rows of complex numbers, seen as twice as many reals, are multiplied with from the right; of shape (2K, 2K)."""
+    size = len(matrix)
+    out = np.empty((size, 2, size, 2))
+    out[:, 0, :, 0] = out[:, 1, :, 1] = matrix.real.T
+    out[:, 0, :, 1] = matrix.imag.T
+    out[:, 1, :, 0] = -matrix.imag.T
+    return out.reshape(2 * size, 2 * size)
+
+
+def _multiply_rows(source: Complexes, right: Reals, goal: Complexes) -> None:
+    """Multiply the lowest bits of states with a matrix from `right_factor`; OpenBLAS is faster at this than with complex numbers."""
+    state, spare = (array.view(array.real.dtype) for array in (source, goal))
+    rows, size = state.shape
+    inner = len(right)
+    shape = (rows, -1, min(max(1, ONE_THREAD // inner**2), size // inner), inner)
+    np.matmul(state.reshape(shape), right.astype(state.dtype, copy=False), out=spare.reshape(shape))
+
+
 @dataclass(frozen=True, slots=True)
 class Gather:
     """Permute the basis states: new[x] = old[index[x]]."""
@@ -75,7 +110,7 @@ class Gather:
 
     def apply(self, buffers: Buffers, matrices: Sequence[Complexes], angles: Reals) -> None:
         """Permute every state of the batch."""
-        np.take(buffers.state, self.index, axis=1, out=buffers.spare, mode="clip")  # "raise" would copy
+        buffers.state.take(self.index, axis=1, out=buffers.spare, mode="clip")  # "raise" would copy
         buffers.swap()
 
     def __str__(self) -> str:
@@ -104,7 +139,7 @@ class Phase:
         if self.levels is None:
             buffers.state *= factors
         elif len(factors) == len(buffers.state):
-            np.take(factors, self.levels, axis=1, out=buffers.spare, mode="clip")
+            factors.take(self.levels, axis=1, out=buffers.spare, mode="clip")
             buffers.state *= buffers.spare
         else:
             buffers.state *= factors[:, self.levels]
@@ -120,7 +155,8 @@ class Walk:
 
     OpenBLAS multiplies small real matrices about twice as fast as complex ones. A complex block is a real one on one bit
     more, which says whether a number is a real or an imaginary part. In NumPy's complex arrays this bit is the lowest;
-    every block moves it above its own bits, where the next one finds it, and the gather brings it back.
+    every block moves it above its own bits, where the next one finds it, and the gather brings it back. The blocks on the
+    lowest bits are applied slice by slice of the state, so that a large one goes through the memory less often.
 
     Attributes:
         blocks: side by side, from bit 0 to the highest.
@@ -132,27 +168,41 @@ class Walk:
 
     def apply(self, buffers: Buffers, matrices: Sequence[Complexes], angles: Reals) -> None:
         """Apply the blocks and the gather to every state of the batch."""
-        rows, size = buffers.state.shape
+        size = buffers.state.shape[1]
         state, spare = (array.view(array.real.dtype) for array in (buffers.state, buffers.spare))
-        for block in self.blocks:
-            matrix = _as_real(matrices[block.matrix])
-            inner = 2 << block.width
-            limit = max(1, ONE_THREAD // inner**2)
-            if block.low == 0:
-                shape: tuple[int, ...] = (rows, -1, min(limit, 2 * size // inner), inner)
-                np.matmul(state.reshape(shape), matrix.transpose(0, 2, 1)[:, None], out=spare.reshape(shape))
-            else:
-                columns = min(limit, 1 << block.low)
-                shape = (rows, -1, inner, (1 << block.low) // columns, columns)
-                source, goal = (array.reshape(shape).swapaxes(2, 3) for array in (state, spare))
-                np.matmul(matrix[:, None, None], source, out=goal)
+        blocks = [(block, _as_real(matrices[block.matrix])) for block in self.blocks]
+        inside = [(block, matrix) for block, matrix in blocks if block.low + block.width <= SLICE]
+        length = 2 * min(size, 1 << SLICE)
+        for at in range(0, 2 * size, length):
+            source, goal = state[:, at : at + length], spare[:, at : at + length]
+            for block, matrix in inside:
+                _multiply_real(block, matrix, source, goal)
+                source, goal = goal, source
+        if len(inside) % 2:
             state, spare = spare, state
-        np.take(state, self.index, axis=1, out=spare, mode="clip")
+        for block, matrix in blocks[len(inside) :]:
+            _multiply_real(block, matrix, state, spare)
+            state, spare = spare, state
+        state.take(self.index, axis=1, out=spare, mode="clip")
         if len(self.blocks) % 2 == 0:
             buffers.swap()
 
     def __str__(self) -> str:
         return f"walk over blocks of {', '.join(str(block.width) for block in self.blocks)} qubits, and gather"
+
+
+def _multiply_real(block: Block, matrix: Reals, source: Reals, goal: Reals) -> None:
+    """Multiply states or slices of them, shape (rows, reals), with a matrix from `_as_real`."""
+    rows = len(source)
+    inner = 2 << block.width
+    limit = max(1, ONE_THREAD // inner**2)
+    if block.low == 0:
+        shape: tuple[int, ...] = (rows, -1, min(limit, source.shape[1] // inner), inner)
+        np.matmul(source.reshape(shape), matrix.transpose(0, 2, 1)[:, None], out=goal.reshape(shape))
+    else:
+        columns = min(limit, 1 << block.low)
+        shape = (rows, -1, inner, (1 << block.low) // columns, columns)
+        np.matmul(matrix[:, None, None], source.reshape(shape).swapaxes(2, 3), out=goal.reshape(shape).swapaxes(2, 3))
 
 
 def _as_real(matrix: Complexes) -> Reals:
@@ -171,6 +221,11 @@ def _as_real(matrix: Complexes) -> Reals:
 Pass: TypeAlias = Block | Gather | Phase | Walk
 
 
+def keeps_zero(step: Pass) -> bool:
+    """Whether a pass leaves |0...0> as it is."""
+    return isinstance(step, Gather) and int(step.index[0]) == 0
+
+
 def leading_blocks(passes: Sequence[Pass]) -> tuple[Block, ...]:
     """The blocks with which the passes begin, as far as they act on different bits."""
     found: list[Block] = []
@@ -186,14 +241,23 @@ def leading_blocks(passes: Sequence[Pass]) -> tuple[Block, ...]:
 
 def fill_product_state(out: Complexes, blocks: Sequence[Block], matrices: Sequence[Complexes]) -> None:
     """Write what blocks on different bits make of |0...0>: the product of the first columns of their matrices."""
-    state = np.ones((1, 1), dtype=out.dtype)
-    for block in sorted(blocks, key=lambda block: block.low):
-        if state.shape[1] < 1 << block.low:
-            state = _with_zeros(state, block.low)
-        column = np.ascontiguousarray(matrices[block.matrix][:, :, 0])
-        state = (column[:, :, None] * state[:, None, :]).reshape(max(len(column), len(state)), -1)
-    out[:, : state.shape[1]] = state
-    out[:, state.shape[1] :] = 0
+    columns = [(block.low, matrices[block.matrix][:, :, 0]) for block in sorted(blocks, key=attrgetter("low"))]
+    if not columns or columns[0][0] > 0:
+        columns.insert(0, (0, np.ones((1, 1), dtype=out.dtype)))
+    (_, state), *others = columns
+    size = state.shape[1]
+    if not others:
+        out[:, :size] = state
+    for number, (low, column) in enumerate(others, start=1):
+        if size < 1 << low:
+            state = _with_zeros(state, low)
+        size = column.shape[1] << low
+        factors = np.ascontiguousarray(column)[:, :, None]
+        if number < len(others):
+            state = (factors * state[:, None, :]).reshape(-1, size)
+        else:  # the largest is made where it belongs
+            np.multiply(factors, state[:, None, :], out=out[:, :size].reshape(len(out), -1, 1 << low))
+    out[:, size:] = 0
 
 
 def _with_zeros(state: Complexes, bits: int) -> Complexes:

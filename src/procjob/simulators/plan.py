@@ -7,8 +7,11 @@ every shot a trajectory of its own. A plan is plain data: it can be pickled, cac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import pickle
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, fields
 from typing import TypeAlias
 
 import numpy as np
@@ -21,10 +24,13 @@ from procjob.simulators.lowering import lower
 from procjob.simulators.matrices import MatrixProgram
 from procjob.simulators.noise import AmplitudeDamping, NoiseModel, PauliChannel
 from procjob.simulators.operations import Condition, Operation
-from procjob.simulators.passes import Buffers, Pass, fill_product_state, leading_blocks
+from procjob.simulators.passes import Buffers, Pass, fill_product_state, keeps_zero, leading_blocks
 
 #: Bytes of states that a batch should not exceed, so that it stays in a core's cache.
 CACHE = 1 << 18
+
+#: Bytes of plans that `Plans` keeps.
+KEPT = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +52,13 @@ class Unitary:
         """
         angles = self.program.angles.evaluate(values)
         matrices = self.program.evaluate(angles, buffers.state.dtype)
-        leading = leading_blocks(self.passes) if from_zero else ()
+        passes = self.passes
         if from_zero:
+            passes = passes[keeps_zero(passes[0]) :] if passes else passes
+            leading = leading_blocks(passes)
             fill_product_state(buffers.state, leading, matrices)
-        for step in self.passes[len(leading) :]:
+            passes = passes[len(leading) :]
+        for step in passes:
             step.apply(buffers, matrices, angles)
 
 
@@ -102,11 +111,24 @@ class Plan:
     steps: tuple[Step, ...]
     measured: tuple[tuple[int, int], ...]
     readout_error: tuple[float, float] | None = None
+    _pickled: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Plan], tuple[bytes]]:
+        """Pickle it once, however often it is sent: it has many small parts."""
+        if not self._pickled:
+            values = tuple(getattr(self, attribute.name) for attribute in fields(self) if attribute.init)
+            self._pickled.append(pickle.dumps(values, pickle.HIGHEST_PROTOCOL))
+        return _unpickled, (self._pickled[0],)
 
     @property
     def num_passes(self) -> int:
         """Passes over the state, all steps together; a measurement or reset in the middle counts as one."""
         return sum(len(step.passes) if isinstance(step, Unitary) else 1 for step in self.steps)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes: an index for each amplitude in each pass."""
+        return 4096 + 8 * (self.num_passes << self.num_qubits)
 
     @property
     def is_unitary(self) -> bool:
@@ -132,6 +154,10 @@ class Plan:
         return "\n".join([repr(self), *(f"  {line}" for line in lines)])
 
 
+def _unpickled(values: bytes) -> Plan:
+    return Plan(*pickle.loads(values))
+
+
 def batch_size(num_qubits: int) -> int:
     """How many states share one call so that they stay in cache. Results do not depend on it."""
     return max(1, min(256, CACHE >> num_qubits + 4))
@@ -145,13 +171,14 @@ def compile(circuit: Circuit, noise: NoiseModel | None = None) -> Plan:  # noqa:
         <Plan 3 qubits, 1 passes over the state: 1 Block>
     """
     model = NoiseModel() if noise is None else noise
+    parameters = circuit.parameters
     body, measured = _split_measurements([o for o in circuit.operations if o.name != "barrier"])
     steps: list[Step] = []
     gates: list[Operation] = []
 
     def flush() -> None:
         if gates:
-            steps.append(_unitary(gates, circuit.num_qubits, circuit.parameters))
+            steps.append(_unitary(gates, circuit.num_qubits, parameters))
             gates.clear()
 
     for operation in body:
@@ -169,11 +196,38 @@ def compile(circuit: Circuit, noise: NoiseModel | None = None) -> Plan:  # noqa:
         circuit.num_qubits,
         circuit.num_clbits,
         circuit.registers,
-        circuit.parameters,
+        parameters,
         tuple(steps),
         tuple(measured),
         model.readout_error if circuit.num_clbits else None,
     )
+
+
+class Plans:
+    """Compiles circuits, and keeps the plans of the last ones: an equal circuit has the same plan, and costs no second compiling.
+
+    Safe to call from any thread. A pickle of it is empty: plans are cheaper to make than to send.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[Hashable, ...], Plan] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[Plans], tuple[()]]:
+        return Plans, ()
+
+    def get(self, circuit: Circuit, noise: NoiseModel | None) -> Plan:
+        """The plan of a circuit; always with the same noise."""
+        content = (circuit.num_qubits, circuit.registers, circuit.operations)
+        with self._lock:
+            found = self._kept.pop(content, None)
+        if found is None:
+            found = compile(circuit, noise)
+        with self._lock:
+            self._kept[content] = found  # as the last one used
+            while len(self._kept) > 1 and sum(plan.size for plan in self._kept.values()) > KEPT:
+                self._kept.popitem(last=False)
+        return found
 
 
 def _step(operation: Operation) -> Measure | Reset:

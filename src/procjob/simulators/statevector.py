@@ -28,9 +28,14 @@ from procjob.simulators.inputs import (
 from procjob.simulators.noise import NoiseModel
 from procjob.simulators.observables import Expectation, Observable, pauli_sum, probabilities
 from procjob.simulators.passes import Buffers
-from procjob.simulators.plan import Plan, Unitary, batch_size, place_bits
+from procjob.simulators.plan import Plan, Plans, Unitary, batch_size, place_bits
 from procjob.simulators.result import CircuitResult, Result
 from procjob.simulators.trajectories import Trajectories, misread
+
+# Arrays of a batch are made and freed again and again. glibc gives freed blocks back to the system, and each page of the
+# next one costs a fault, a third of the time of a batch of small circuits; but from when it sees a block freed it keeps
+# blocks of up to that size. This one is never written to, so it takes no memory.
+np.empty(1 << 22, dtype=np.uint8)
 
 
 class StatevectorSimulator:
@@ -60,6 +65,7 @@ class StatevectorSimulator:
             raise ValueError(f"batch must be at least 1, not {batch}")
         self._noise = noise
         self._batch = batch
+        self._plans = Plans()
 
     def run(
         self,
@@ -109,9 +115,10 @@ class StatevectorSimulator:
             (checked is None and not observables) if keep_states is None else keep_states,
             first[1],
             self._batch,
+            {},
         )
         results = [
-            _run_circuit(planned(circuit, self._noise), value, initial_state, first[0] + number, options)
+            _run_circuit(planned(circuit, self._noise, self._plans), value, initial_state, first[0] + number, options)
             for number, (circuit, value) in enumerate(zip(given, values, strict=True))
         ]
         return Result(tuple(results), options.shots, options.seed)
@@ -121,7 +128,7 @@ class StatevectorSimulator:
 
     def divide(self, circuits: Any, options: Mapping[str, Any], pieces: int) -> tuple[list[Run], Join]:
         """See `procjob.simulators.division.divide`; a backend divides a run among its workers by this."""
-        return divide(circuits, options, pieces, self._noise)
+        return divide(circuits, options, pieces, lambda circuit: planned(circuit, self._noise, self._plans))
 
 
 #: Random numbers that are sampled with in one call.
@@ -138,6 +145,14 @@ class _Options:
     keep_states: bool
     first_point: int
     batch: int | None
+    expectations: dict[int, Expectation]
+
+    def expectation(self, num_qubits: int) -> Expectation:
+        """What evaluates the observables, made once for all circuits of the same width."""
+        if num_qubits not in self.expectations:
+            sums = [pauli_sum(observable, num_qubits) for observable in self.observables]
+            self.expectations[num_qubits] = Expectation(sums)
+        return self.expectations[num_qubits]
 
 
 def _run_circuit(
@@ -149,31 +164,36 @@ def _run_circuit(
     kept = 2 * values.shape[1] if options.keep_states else 0  # parts, then the whole
     check_memory(
         (3 * min(batch, max(values.shape[1], options.shots or 1)) + kept) * size * options.dtype.itemsize,
-        f"a batch of states of {plan.num_qubits} qubits",
+        "a batch of states",
+        plan.num_qubits,
     )
-    if not plan.is_unitary and (options.shots is None or options.keep_states):
+    unitary = plan.is_unitary
+    if not unitary and (options.shots is None or options.keep_states):
         raise ValueError(
             "a circuit with noise, resets, conditions or measurements in the middle has no one state; "
             "run it with shots and without keep_states"
         )
-    start = initial_states(initial_state, plan.num_qubits, points, options.dtype)
-    collected = _Collected(plan, options, number, from_zero=initial_state is None)
-    work = collected.unitary if plan.is_unitary else collected.trajectories
+    from_zero = unitary and initial_state is None and len(plan.steps) > 0
+    start = None if from_zero else initial_states(initial_state, plan.num_qubits, points, options.dtype)
+    collected = _Collected(plan, options, number)
     for first in range(0, values.shape[1], batch):
-        part = slice(first, min(first + batch, values.shape[1]))
-        work(values[:, part], start if len(start) == 1 else start[part], first)
+        part = slice(first, first + batch)
+        begin = start if start is None or len(start) == 1 else start[part]
+        if unitary:
+            collected.unitary(values[:, part], begin, first)
+        else:
+            assert begin is not None
+            collected.trajectories(values[:, part], begin, first)
     return collected.result(points)
 
 
 class _Collected:
     """Gathers the results of batches of points."""
 
-    def __init__(self, plan: Plan, options: _Options, number: int, *, from_zero: bool) -> None:
+    def __init__(self, plan: Plan, options: _Options, number: int) -> None:
         self._plan = plan
-        self._from_zero = from_zero and bool(plan.steps)
         self._options = options
-        sums = [pauli_sum(observable, plan.num_qubits) for observable in options.observables]
-        self._expectation = Expectation(sums)
+        self._expectation = options.expectation(plan.num_qubits)
         measures = plan.num_clbits and options.shots is not None
         self._stream = sampling.stream(options.seed, number, options.shots, plan.draws) if options.shots else None
         self._measures = bool(measures)
@@ -184,26 +204,28 @@ class _Collected:
         self._values: list[Reals] = []
         self._errors: list[Reals] = []
 
-    def unitary(self, values: Reals, start: Complexes, first: int) -> None:
-        """A batch of points of a circuit whose final state is pure."""
+    def unitary(self, values: Reals, start: Complexes | None, first: int) -> None:
+        """A batch of points of a circuit whose final state is pure; it begins with |0...0> if `start` is None."""
         count = values.shape[1]
         if self._buffers is None or len(self._buffers.state) != count:
-            shape = (count, start.shape[1])
-            self._buffers = Buffers(np.empty(shape, dtype=start.dtype), np.empty(shape, dtype=start.dtype))
+            shape = (count, 1 << self._plan.num_qubits)
+            self._buffers = Buffers(np.empty(shape, self._options.dtype), np.empty(shape, self._options.dtype))
         buffers = self._buffers
-        if not self._from_zero:
+        if start is not None:
             buffers.state[:] = start
         for number, step in enumerate(self._plan.steps):
             assert isinstance(step, Unitary)
-            step.apply(buffers, values, from_zero=self._from_zero and number == 0)
+            step.apply(buffers, values, from_zero=start is None and number == 0)
         if self._options.keep_states:
-            self._states.append(buffers.state.copy())
+            self._states.append(buffers.state)
         if self._options.observables:
             found = self._expectation.evaluate(buffers.state)
             self._values.append(found)
             self._errors.append(np.zeros_like(found))
         if self._measures:
             self._sample(probabilities(buffers.state), first)
+        if self._options.keep_states:
+            buffers.state = np.empty_like(buffers.state)  # the other one is kept
 
     def _sample(self, weights: Reals, first: int) -> None:
         """Sample the final measurement of a batch of points."""
@@ -277,7 +299,9 @@ class _Collected:
 
     def result(self, points: tuple[int, ...]) -> CircuitResult:
         def stacked(parts: list[NDArray[np.generic]]) -> NDArray[np.generic] | None:
-            return np.concatenate(parts).reshape(*points, -1) if parts else None
+            if not parts:
+                return None
+            return (parts[0] if len(parts) == 1 else np.concatenate(parts)).reshape(*points, -1)
 
         return CircuitResult(
             points,

@@ -1,12 +1,15 @@
 """The compile step: the same state as gate by gate, in few passes."""
 
+import pickle
+
 import numpy as np
 import pytest
 
-from procjob.simulators import fusion, plan
+from procjob.simulators import fusion, passes, plan
 from procjob.simulators.circuit import Circuit
 from procjob.simulators.expressions import Parameter
 from procjob.simulators.passes import Buffers
+from procjob.simulators.statevector import StatevectorSimulator
 
 circuits = pytest.importorskip("circuits", reason="needs the extra qiskit", exc_type=ImportError)
 Statevector = pytest.importorskip("qiskit.quantum_info").Statevector
@@ -93,6 +96,17 @@ def test_layers_of_blocks_and_gathers_give_the_state_of_qiskit(monkeypatch, num_
     assert np.abs(states(circuit, np.empty((0, 1))) - expected).max() < 1e-12
 
 
+@pytest.mark.parametrize("slice_bits", [3, 6, 9, 11])
+def test_a_walk_slice_by_slice_gives_the_same_states(monkeypatch, slice_bits):
+    group_by(monkeypatch, fusion.Policy(3, absorb=False, dense_phases=False))
+    circuit = ansatz(11, layers=3)
+    values = np.random.default_rng(3).normal(size=(len(circuit.parameters), 2))
+    whole = states(circuit, values)
+    monkeypatch.setattr(passes, "SLICE", slice_bits)
+    assert "Walk" in repr(plan.compile(circuit))
+    assert np.abs(states(circuit, values) - whole).max() < 1e-14
+
+
 def test_a_cost_layer_is_one_phase_with_one_level_for_each_value_of_the_cut():
     gamma = Parameter("gamma")
     circuit = Circuit(6)
@@ -102,6 +116,34 @@ def test_a_cost_layer_is_one_phase_with_one_level_for_each_value_of_the_cut():
         circuit.rzz(2 * gamma, qubit, (qubit + 1) % 6)
     compiled = plan.compile(circuit)
     assert "phase of 1 parameters with 4 levels" in compiled.describe()
+
+
+def test_an_equal_circuit_has_the_same_plan_and_one_that_grew_another():
+    plans, circuit = plan.Plans(), Circuit(2).h(0).cx(0, 1)
+    first = plans.get(circuit, None)
+    assert plans.get(Circuit(2).h(0).cx(0, 1), None) is first
+    assert plans.get(circuit.rx(Parameter("a"), 0), None).parameters == ("a",)
+    assert plans.get(Circuit(2).h(0).cx(0, 1), None) is first
+
+
+def test_plans_are_kept_as_long_as_there_is_room_and_the_last_one_always():
+    plans = plan.Plans()
+    first, second = (ansatz(16, layers=layers) for layers in (1, 2))
+    kept = plans.get(first, None)
+    room = plan.KEPT // plans.get(second, None).size
+    for layers in range(3, 3 + room):
+        plans.get(ansatz(16, layers=layers), None)
+    assert plans.get(first, None) is not kept
+    assert plans.get(first, None) is plans.get(first, None)
+
+
+def test_plans_stay_in_their_process():
+    plans, circuit = plan.Plans(), Circuit(1).h(0)
+    assert pickle.loads(pickle.dumps(plans)).get(circuit, None) is not plans.get(circuit, None)
+    filled = StatevectorSimulator()
+    empty = pickle.dumps(filled)
+    filled.run(circuit, shots=None)
+    assert pickle.dumps(filled) == empty
 
 
 def test_the_same_gather_is_kept_once():

@@ -16,7 +16,7 @@ BATCHES = [1, 2, 3, 4, 5, 7, 8, 13, 16, 31, 64, 100]
 
 
 def ansatz(num_qubits, layers=2, *, phases=False):
-    """Rotations, a ladder of cx, and, if told, a general gate, phases and a nonlinear angle."""
+    """Rotations, a ladder of cx, and, if told, a general gate, phases, a nonlinear angle and blocks of constant gates."""
     circuit = Circuit(num_qubits)
     parameters = Parameter.array("t", 2 * num_qubits * layers)
     theta = iter(parameters)
@@ -29,6 +29,8 @@ def ansatz(num_qubits, layers=2, *, phases=False):
             circuit.crx(parameters[0] * parameters[1], 0, num_qubits - 1).ccx(0, 1, 2).iswap(0, 2)
             for qubit in range(num_qubits - 1):
                 circuit.rzz(2 * parameters[qubit] + 0.1, qubit, qubit + 1)
+            for qubit in range(num_qubits - 1):
+                circuit.rxx(0.7, qubit, qubit + 1).h(qubit)
     return circuit
 
 
