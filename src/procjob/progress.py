@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from procjob.job import Job
+from procjob.pool.threads import start_thread
 from procjob.status import JOB_FINAL_STATES, JobStatus
 from procjob.waiting import as_completed
 
@@ -80,8 +81,7 @@ class _Bar:
         self._ended: Counter[JobStatus] = Counter()
         self._bar = tqdm(total=len(jobs), desc=desc, unit="job")
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._redraw, name="procjob-progress", daemon=True)
-        self._thread.start()
+        self._thread = start_thread("procjob-progress", self._redraw)
         # A daemon thread that writes while the interpreter ends can abort it.
         atexit.register(self.close)
 

@@ -167,6 +167,25 @@ def test_ctrl_c_while_workers_start_prints_nothing_of_theirs():
     assert err.count("Traceback") == 1, err
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the masks of threads from /proc")
+def test_only_the_main_thread_can_be_given_a_ctrl_c():
+    process = script(
+        """
+        import pathlib, procjob, time
+        job = procjob.Backend(time.sleep, workers=2).run(0.2)
+        open_to_it = set()
+        while not job.done():  # while the first worker starts, runs the job and ends
+            for task in pathlib.Path("/proc/self/task").iterdir():
+                blocked = (task / "status").read_text().partition("SigBlk:")[2].split()[0]
+                if not int(blocked, 16) & 0b10:  # signal 2 is SIGINT
+                    open_to_it.add(task.name)
+        print(open_to_it == {str(__import__("os").getpid())}, flush=True)
+        """
+    )
+    out, err = process.communicate(timeout=DEADLINE)
+    assert (out, err) == ("True\n", "")
+
+
 @pytest.mark.parametrize("what", ["python", "c", "c that keeps the interpreter"])
 def test_workers_do_not_outlive_a_killed_parent(what):
     process = script(

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from procjob.pool.threads import start_thread
+
 logger = logging.getLogger("procjob")
 
 _Call = tuple[Callable[..., object], tuple[Any, ...]]
@@ -34,8 +36,7 @@ class Dispatcher:
 
     def __init__(self, name: str) -> None:
         self._inbox = _Inbox()
-        self._thread = threading.Thread(target=self._inbox.serve, name=name, daemon=True)
-        self._thread.start()
+        self._thread = start_thread(name, self._inbox.serve)
         _open.add(self)
 
     def post(self, fn: Callable[..., object], *args: Any) -> None:

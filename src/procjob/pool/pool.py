@@ -45,7 +45,7 @@ from procjob.pool.dispatcher import EXIT_PATIENCE, Dispatcher, ended_by_ctrl_c, 
 from procjob.pool.environment import worker_environment
 from procjob.pool.futures import TaskFuture
 from procjob.pool.pickling import dumps_call, loads, unpack_exception
-from procjob.pool.process import OutputPipe, WorkerProcess, block_interrupts
+from procjob.pool.process import OutputPipe, WorkerProcess, start_trackers
 from procjob.pool.relay import captured_level, named, relay
 from procjob.pool.scheduler import (
     SLOW,
@@ -65,6 +65,7 @@ from procjob.pool.scheduler import (
     StopReason,
     TaskSpec,
 )
+from procjob.pool.threads import start_thread
 from procjob.pool.verdicts import Death, outcome_of, refusal
 
 logger = logging.getLogger("procjob")
@@ -179,8 +180,9 @@ class Pool:
             undo.callback(self._dispatcher.close)
             self._relays = Dispatcher("procjob-output")
             undo.callback(self._relays.close)
-            self._thread = threading.Thread(target=self._run, name="procjob-pool", daemon=True)
-            self._thread.start()
+            with contextlib.suppress(OSError):  # the first worker tries again, and its failure is told
+                start_trackers()  # here, where a Ctrl-C may come
+            self._thread = start_thread("procjob-pool", self._run)
             self._owner_pid = os.getpid()
             undo.pop_all()
         _pools.add(self)
@@ -321,7 +323,6 @@ class Pool:
     # ------------------------------------------------------------ the pool thread
 
     def _run(self) -> None:
-        block_interrupts()
         try:
             while not self._scheduler.finished:
                 self._step()

@@ -14,10 +14,12 @@ import signal
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Sequence
+from multiprocessing import resource_tracker as multiprocessing_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import _children  # type: ignore[attr-defined]
 from typing import Any
 
+from loky.backend import resource_tracker as loky_tracker
 from loky.backend.context import LokyContext
 from loky.backend.popen_loky_posix import Popen
 from loky.backend.process import LokyProcess
@@ -98,6 +100,7 @@ class WorkerProcess:
         config = WorkerConfig(child_channel, child_out, child_err, page, permits, os.getpid(), log_level)
         self._process = _Process(target=main, args=(config,), name="procjob-worker", env=environment)
         try:
+            start_trackers()
             self._process.start()
         except BaseException:  # whatever kept it from starting: leave no descriptor behind
             for connection in (channel, out, err, permits, granted):
@@ -106,8 +109,6 @@ class WorkerProcess:
         finally:
             for connection in (child_channel, child_out, child_err, page):
                 connection.close()
-            # loky unblocks SIGINT after it has started its resource tracker; workers must inherit it blocked.
-            block_interrupts()
         # multiprocessing would join it at exit, even at that of a copy of this process made by fork, and would keep it
         # and its sentinel pipe for as long as it has not reaped it itself; somebody else may.
         _children.discard(self._process)
@@ -291,6 +292,15 @@ def _exit_descriptor(pid: int, sentinel: int) -> tuple[int, bool]:
     return sentinel, False
 
 
-def block_interrupts() -> None:
-    """Keep SIGINT from the calling thread, and so from the processes that it starts until they ignore it."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def start_trackers() -> None:
+    """Start what loky gives to each worker, the resource trackers of loky and of multiprocessing, unless they run.
+
+    Some versions unblock SIGINT when they start. The pool's thread must never take it, and a worker that is born in that
+    moment would not inherit it blocked, and die of a Ctrl-C before it ignores it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        loky_tracker.ensure_running()
+        multiprocessing_tracker.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

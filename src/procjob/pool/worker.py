@@ -41,6 +41,7 @@ from procjob.pool.mark import Mark
 from procjob.pool.permits import Permits
 from procjob.pool.pickling import dumps, loads, pack_exception
 from procjob.pool.session import TaskInterrupt, dumps_event
+from procjob.pool.threads import start_thread
 
 #: The signal that makes a worker look for an Interrupt.
 INTERRUPT_SIGNAL = signal.SIGUSR1
@@ -281,7 +282,7 @@ def main(config: WorkerConfig) -> None:
     os.close(mark_fd)
     permits = Permits(_take(config.permits))
     channel = Channel(channel_fd)
-    threading.Thread(target=_watch_parent, args=(channel.fd,), name="procjob-watch", daemon=True).start()
+    start_thread("procjob-watch", _watch_parent, channel.fd)
     sys.exit(Worker(channel, mark, permits).serve())
 
 

@@ -1,0 +1,24 @@
+"""Threads that leave the signals to the main thread."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+
+def start_thread(name: str, target: Callable[..., object], *args: Any) -> threading.Thread:
+    """Start a daemon thread that is never given a Ctrl-C, nor the interrupt of a worker.
+
+    The kernel may hand a signal to any thread that takes it. Python answers it in the main thread, which does not hear
+    of it while it waits for a lock, unless the kernel has interrupted that very thread. The new thread is born with the
+    mask of its creator, so there is no moment at which it takes them.
+    """
+    thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGUSR1})
+    try:
+        thread.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return thread
