@@ -136,3 +136,15 @@ def test_workers_killed_again_and_again_lose_only_the_calls_that_they_ran(tmp_pa
     counts = written(tmp_path / "log")
     assert set(range(len(futures))) - set(counts) <= set(lost)
     assert max(counts.values()) == 1
+
+
+def test_a_shutdown_that_cancels_in_the_middle_of_a_burst_keeps_the_results_of_all_calls_that_began(tmp_path):
+    for burst in range(1, 4):
+        log = tmp_path / str(burst)
+        with procjob.ProcessPoolExecutor(2) as pool:
+            wait([pool.submit(abs, n) for n in range(200)], DEADLINE)
+            futures = [pool.submit(write, log, n) for n in range(400)]
+            wait(futures[: 50 * burst], DEADLINE)
+            pool.shutdown(cancel_futures=True)
+        assert not wait(futures, DEADLINE).not_done
+        assert written(log) == Counter(n for n, future in enumerate(futures) if not future.cancelled())

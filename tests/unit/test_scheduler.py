@@ -473,6 +473,15 @@ def test_a_task_that_the_worker_had_just_taken_on_when_its_stop_came_is_interrup
     assert scheduler.finished_task(1, 2, 0, "interrupted", 0.0, seconds=0.0)[-1] == Settle(2, 0, CANCELLED)
 
 
+def test_a_close_that_cancels_what_is_queued_leaves_alone_what_was_held_ahead_and_has_begun():
+    scheduler = with_tasks_ahead(2)
+    cancelled = [Settle(task, 0, CANCELLED) for task in (4, 5)]
+    assert scheduler.close(0.0, cancel_queued=True) == [*cancelled, Recall(1)]
+    assert scheduler.recalled(1, 1, 0.0) == [Settle(3, 0, CANCELLED)]  # the worker is past task 1, and executes task 2
+    assert scheduler.finished_task(1, 1, 0, "result", 0.0, seconds=0.0) == [Settle(1, 0, Completed("result"))]
+    assert scheduler.finished_task(1, 2, 0, "result", 0.0)[-1] == Settle(2, 0, Completed("result"))
+
+
 def test_what_a_killed_worker_held_ahead_runs_elsewhere():
     scheduler = with_tasks_ahead(2)
     assert scheduler.worker_gone(1, "killed", 0.0) == [StartWorker(2), StartWorker(3)]
@@ -624,6 +633,7 @@ class Schedules(RuleBasedStateMachine):
         self.failures = 0
         self.broken: str | None = None
         self.closing = False
+        self.cancels_what_comes_back = False
         self.spare_wanted = False
 
     # ------------------------------------------------------------ what the model knows
@@ -735,7 +745,8 @@ class Schedules(RuleBasedStateMachine):
             case Recall(worker):
                 lender = self.workers[worker]
                 late = lender.heard_at + RECALL_AFTER <= self.now + TINY
-                assert late or any(task.stop or task.wanted or task.id in reasons for task in lender.tasks)
+                stops = any(task.stop or task.wanted or task.id in reasons for task in lender.tasks)
+                assert late or stops or self.cancels_what_comes_back
 
     def carry_out(self, action: Action) -> None:
         match action:
@@ -802,7 +813,7 @@ class Schedules(RuleBasedStateMachine):
         """Say which of the tasks that nobody has begun end, and which are queued again."""
         settles: dict[int, tuple[Verdict, int]] = {}
         for task in reversed(back):
-            if stop := task.stop or task.wanted:
+            if stop := task.stop or task.wanted or (CANCELLED if self.cancels_what_comes_back else None):
                 settles[task.id] = (stop, task.begun)
             elif self.broken is not None:
                 settles[task.id] = (Refused(self.broken), task.begun)
@@ -924,8 +935,9 @@ class Schedules(RuleBasedStateMachine):
         settles = {task.id: (CANCELLED, task.begun) for task in self.queue[len(kept) :]}
         self.queue = kept
         stops = {task.id: CANCELLED for task in self.held() if stop_running and task.stop is None}
-        for task in self.ahead() if cancel_queued or stop_running else ():
+        for task in self.ahead() if stop_running else ():
             task.wanted = CANCELLED
+        self.cancels_what_comes_back |= cancel_queued
         actions = self.scheduler.close(self.now, cancel_queued=cancel_queued, stop_running=stop_running)
         self.expect(actions, settles, stops)
 

@@ -263,6 +263,7 @@ class Scheduler:
     _doomed: int = 0
     _start_failures: int = 0
     _spare_wanted: bool = False
+    _cancel_recalled: bool = False
 
     # ------------------------------------------------------------ what others may ask
 
@@ -316,8 +317,9 @@ class Scheduler:
             kept = 0 if stop_running else min(starting, self.max_workers - self._busy)
             dropped = [self._queue.pop(task_id) for task_id in list(self._queue)[kept:]]
             actions += [Settle(task.spec.id, task.attempt, Stopped(StopReason.CANCEL)) for task in dropped]
-            for task in [task for worker in self._workers.values() for task in worker.ahead]:
-                actions += self.stop(task.spec.id, StopReason.CANCEL, now)
+            # What is held ahead is cancelled when it comes back: what does not has been begun, and is finished.
+            self._cancel_recalled = True
+            actions += [Recall(worker.id) for worker in self._workers.values() if worker.ahead]
         if stop_running:
             for task_id in list(self._held):
                 actions += self.stop(task_id, StopReason.CANCEL, now)
@@ -515,8 +517,9 @@ class Scheduler:
 
     def _take_back(self, task: _Task) -> list[Action]:
         """Put a task that nobody has begun back to the head of the queue, unless its stop was accepted meanwhile."""
-        if task.stop is not None or self.broken is not None:
-            return [self._settle(task, task.stop or Refused(self.broken))]
+        stop = task.stop or (Stopped(StopReason.CANCEL) if self._cancel_recalled else None)
+        if stop is not None or self.broken is not None:
+            return [self._settle(task, stop or Refused(self.broken))]
         self._requeue(task)
         return []
 
