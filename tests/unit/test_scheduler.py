@@ -442,6 +442,17 @@ def test_what_waits_behind_a_task_that_takes_long_is_recalled_and_runs_elsewhere
     assert scheduler.finished_task(2, 5, 0, "result", RECALL_AFTER, seconds=0.0)[0] == Assign(2, 2, 0)
 
 
+def test_what_is_held_ahead_is_recalled_if_the_tasks_before_it_take_longer_than_expected_together():
+    scheduler = with_tasks_ahead(3)
+    for task in (1, 2):
+        finished = scheduler.finished_task(1, task, 0, "result", task * 0.6 * RECALL_AFTER)
+        assert finished == [Settle(task, 0, Completed("result"))]
+    assert scheduler.next_deadline() == RECALL_AFTER
+    assert scheduler.tick(1.2 * RECALL_AFTER) == [Recall(1)]
+    assert scheduler.recalled(1, 1, 1.2 * RECALL_AFTER) == []
+    assert scheduler.queued() == [4, 5, 6, 7]
+
+
 def test_a_worker_gets_nothing_ahead_until_it_has_come_across_what_was_recalled():
     scheduler = with_tasks_ahead(2)
     assert scheduler.tick(RECALL_AFTER) == [Recall(1)]
@@ -562,7 +573,7 @@ class ModelWorker:
     permits: int = 0  # for the last ones of its tasks; the first one is among them until the worker takes it on
     unreturned: int = 0
     to_end_first: set[int] = field(default_factory=set)  # before it comes across what was recalled
-    heard_at: float = 0.0
+    sent_ahead_at: float = 0.0
     rss: int = 1000
     baseline: int | None = None
     measured_at: float = -math.inf
@@ -590,7 +601,7 @@ class ModelWorker:
         return self.unreturned > 0 and not self.to_end_first
 
     def recall_at(self) -> float:
-        return self.heard_at + RECALL_AFTER if self.ahead and self.permits and not self.doomed else math.inf
+        return self.sent_ahead_at + RECALL_AFTER if self.ahead and self.permits and not self.doomed else math.inf
 
     def kill_at(self) -> float:
         if self.killed:
@@ -741,10 +752,10 @@ class Schedules(RuleBasedStateMachine):
                 busy.ahead += heads
                 assert len(busy.ahead) <= MOST_AHEAD
                 assert len(busy.ahead) * self.scheduler.pace <= AHEAD_SECONDS
-                busy.heard_at = self.now
+                busy.sent_ahead_at = self.now
             case Recall(worker):
                 lender = self.workers[worker]
-                late = lender.heard_at + RECALL_AFTER <= self.now + TINY
+                late = lender.sent_ahead_at + RECALL_AFTER <= self.now + TINY
                 stops = any(task.stop or task.wanted or task.id in reasons for task in lender.tasks)
                 assert late or stops or self.cancels_what_comes_back
 
@@ -787,7 +798,6 @@ class Schedules(RuleBasedStateMachine):
         task = worker.task
         assert task is not None
         worker.task = worker.ahead.pop(0) if worker.ahead and not worker.killed else None
-        worker.heard_at = self.now
         return task
 
     def decline_ahead(self, worker: ModelWorker, task: ModelTask) -> None:

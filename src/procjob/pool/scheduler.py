@@ -41,7 +41,7 @@ MOST_AHEAD = 32
 AHEAD_SECONDS = 0.002
 #: Seconds a task from which on its exact pace makes no difference; assumed of tasks of which nothing is known.
 SLOW = 1.0
-#: Seconds after which they are recalled from a worker that makes no progress.
+#: Seconds from the last of them handed over, after which they are recalled: something took longer than expected.
 RECALL_AFTER = 0.01
 
 
@@ -481,9 +481,12 @@ class Scheduler:
 
     def _advance(self, worker: _Worker, now: float) -> list[Action]:
         """The worker has gone on by itself to the first of those that it held ahead."""
+        recall_at = worker.recall_at
         self._unwatch(worker)
         worker.phase, worker.task = Phase.ASSIGNED, worker.ahead.popleft()
-        self._watch_ahead(worker, now)
+        if worker.ahead and recall_at is not None:
+            worker.recall_at = recall_at
+            self._watched[worker.id] = worker
         # Its stop came when the worker had already taken it on, but the parent had not heard of it.
         return [] if worker.task.stop is None else [self._interrupt(worker, worker.task, now)]
 
@@ -507,13 +510,11 @@ class Scheduler:
             task.worker = worker
             worker.ahead.append(task)
             taken.append((task.spec.id, task.attempt))
-        self._watch_ahead(worker, now)
-        return [Prefetch(worker.id, tuple(taken))] if taken else []
-
-    def _watch_ahead(self, worker: _Worker, now: float) -> None:
-        if worker.ahead:
-            worker.recall_at = now + RECALL_AFTER
-            self._watched[worker.id] = worker
+        if not taken:
+            return []
+        worker.recall_at = now + RECALL_AFTER
+        self._watched[worker.id] = worker
+        return [Prefetch(worker.id, tuple(taken))]
 
     def _take_back(self, task: _Task) -> list[Action]:
         """Put a task that nobody has begun back to the head of the queue, unless its stop was accepted meanwhile."""
