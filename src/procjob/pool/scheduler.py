@@ -368,7 +368,7 @@ class Scheduler:
             return [settle, *self._freed(worker, now)]
         worker.ahead.remove(task)
         worker.recall_at = worker.recall_at if worker.ahead else None
-        return [settle]
+        return [settle, *self._retire(now)]
 
     def recalled(self, worker_id: int, count: int, now: float) -> list[Action]:
         """The last ``count`` tasks of a worker will not be begun there; it has taken on all the others."""
@@ -603,8 +603,8 @@ class Scheduler:
         return StartWorker(self._last_worker)
 
     def _retire(self, now: float) -> list[Action]:
-        """When closing and out of tasks, send every worker away."""
-        if not self.closing or self._queue:
+        """When closing and out of tasks, send every worker away; not while some may be recalled for it."""
+        if not self.closing or self._queue or any(worker.recall_at is not None for worker in self._workers.values()):
             return []
         actions: list[Action] = []
         for worker in list(self._workers.values()):
