@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections import Counter
 from concurrent.futures import CancelledError, wait
@@ -74,6 +75,22 @@ def test_a_call_that_kills_its_worker_costs_no_other_call(pool, tmp_path):
     numbers = [n for n in range(300) if n != 150]
     assert [future.result(0) for future in futures] == numbers
     assert written(tmp_path / "log") == Counter(numbers)  # each of them once
+
+
+@pytest.mark.parametrize("between", [0, 1, 15])
+def test_the_last_words_of_a_call_that_dies_shortly_after_one_that_prints_are_reported(pool, between):
+    def print_on_stderr():
+        print("nothing wrong", file=sys.stderr)
+
+    def die():
+        os.write(2, b"last words")
+        os._exit(3)
+
+    for _ in range(8):
+        wait([pool.submit(abs, n) for n in range(200)], DEADLINE)
+        *_, death = [pool.submit(fn) for fn in (*[int] * 150, print_on_stderr, *[int] * between, die)]
+        with pytest.raises(procjob.WorkerDiedError, match="last words"):
+            death.result(DEADLINE)
 
 
 def test_calls_that_are_cancelled_behind_a_long_one_never_begin(pool, tmp_path):
