@@ -532,18 +532,14 @@ def test_what_a_killed_worker_held_ahead_runs_elsewhere():
     assert scheduler.queued() == [1, 2, 3, 4, 5]  # nobody said that task 1 had begun
 
 
-def test_what_a_killed_worker_held_ahead_is_refused_if_no_other_can_start():
+def test_a_worker_that_has_gone_on_to_the_next_task_is_not_killed_for_the_stopped_one_before():
     scheduler = with_tasks_ahead(2)
     assert scheduler.stop(1, StopReason.CANCEL, 0.0) == [Recall(1), Interrupt(1, 1, 0)]
-    assert scheduler.recalled(1, 0, 0.0) == []  # it has just ended task 1 and begins the next one, but is not heard
-    assert Kill(1) in scheduler.tick(1.0)
-    queue = scheduler.queued()
-    refused = [Settle(task, 0, Refused("broken")) for task in queue]
-    for worker in range(2, 2 + START_ATTEMPTS):
-        actions = scheduler.worker_gone(worker, "broken", 1.0)
-    assert actions == refused
-    lost = [Settle(task, 0, Refused("broken")) for task in (3, 2)]
-    assert scheduler.worker_gone(1, "killed", 1.0) == [*lost, Settle(1, 0, CANCELLED)]
+    assert scheduler.recalled(1, 1, 0.0) == []  # only task 3: it has just ended task 1, but is not heard
+    assert scheduler.tick(1.0) == []  # the pool's thread was held up
+    assert scheduler.next_deadline() is None
+    assert scheduler.finished_task(1, 1, 0, "result", 1.0) == [Settle(1, 0, CANCELLED)]
+    assert scheduler.finished_task(1, 2, 0, "result", 1.0)[-1] == Settle(2, 0, Completed("result"))
 
 
 # ---------------------------------------------------------------- random schedules
@@ -637,7 +633,7 @@ class ModelWorker:
         return self.sent_ahead_at + RECALL_AFTER if self.ahead and self.permits and not self.doomed else math.inf
 
     def kill_at(self) -> float:
-        if self.killed:
+        if self.killed or self.ahead:  # it has begun what was not recalled
             return math.inf
         unanswered = math.inf if self.task is None else self.task.stopped_at + self.task.limits.grace
         return min(unanswered, self.told_to_leave_at + EXIT_GRACE)
@@ -858,8 +854,6 @@ class Schedules(RuleBasedStateMachine):
         for task in reversed(back):
             if stop := task.stop or task.wanted or (CANCELLED if self.cancels_what_comes_back else None):
                 settles[task.id] = (stop, task.begun)
-            elif self.broken is not None:
-                settles[task.id] = (Refused(self.broken), task.begun)
         return settles, [task for task in back if task.id not in settles]
 
     def measure(self, worker: ModelWorker) -> None:

@@ -430,6 +430,9 @@ class Scheduler:
     def _due(self, worker: _Worker, now: float) -> list[Action]:
         actions: list[Action] = []
         if worker.kill_at is not None and now >= worker.kill_at:
+            if worker.ahead:  # not recalled, so begun: the stopped task has ended, and only its end is still unread
+                worker.kill_at = worker.stopped_at = None
+                return []
             self._doom(worker, None)
             return [Kill(worker.id), *self._dispatch()]
         if worker.stopped_at is not None and now >= worker.stopped_at + SPARE_AFTER:
@@ -519,8 +522,8 @@ class Scheduler:
     def _take_back(self, task: _Task) -> list[Action]:
         """Put a task that nobody has begun back to the head of the queue, unless its stop was accepted meanwhile."""
         stop = task.stop or (Stopped(StopReason.CANCEL) if self._cancel_recalled else None)
-        if stop is not None or self.broken is not None:
-            return [self._settle(task, stop or Refused(self.broken))]
+        if stop is not None:
+            return [self._settle(task, stop)]
         self._requeue(task)
         return []
 
