@@ -1169,7 +1169,7 @@ class Schedules(RuleBasedStateMachine):
 
     def behave(self) -> None:
         """Let every worker do what it is asked for, until nobody is asked for anything."""
-        for _ in range(1000):
+        for _ in range(5000):
             busy = [worker for worker in self.workers.values() if not worker.idle]
             if not busy:
                 return
