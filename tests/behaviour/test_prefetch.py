@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections import Counter
 from concurrent.futures import CancelledError, wait
@@ -76,6 +77,22 @@ def test_a_call_that_kills_its_worker_costs_no_other_call(pool, tmp_path):
     assert written(tmp_path / "log") == Counter(numbers)  # each of them once
 
 
+@pytest.mark.parametrize("between", [0, 1, 15])
+def test_the_last_words_of_a_call_that_dies_shortly_after_one_that_prints_are_reported(pool, between):
+    def print_on_stderr():
+        print("nothing wrong", file=sys.stderr)
+
+    def die():
+        os.write(2, b"last words")
+        os._exit(3)
+
+    for _ in range(8):
+        wait([pool.submit(abs, n) for n in range(200)], DEADLINE)
+        *_, death = [pool.submit(fn) for fn in (*[int] * 150, print_on_stderr, *[int] * between, die)]
+        with pytest.raises(procjob.WorkerDiedError, match="last words"):
+            death.result(DEADLINE)
+
+
 def test_calls_that_are_cancelled_behind_a_long_one_never_begin(pool, tmp_path):
     futures = [pool.submit(write, tmp_path / "log", n) for n in range(100)]
     hold = pool.submit(hold_until, tmp_path / "go")
@@ -136,3 +153,15 @@ def test_workers_killed_again_and_again_lose_only_the_calls_that_they_ran(tmp_pa
     counts = written(tmp_path / "log")
     assert set(range(len(futures))) - set(counts) <= set(lost)
     assert max(counts.values()) == 1
+
+
+def test_a_shutdown_that_cancels_in_the_middle_of_a_burst_keeps_the_results_of_all_calls_that_began(tmp_path):
+    for burst in range(1, 4):
+        log = tmp_path / str(burst)
+        with procjob.ProcessPoolExecutor(2) as pool:
+            wait([pool.submit(abs, n) for n in range(200)], DEADLINE)
+            futures = [pool.submit(write, log, n) for n in range(400)]
+            wait(futures[: 50 * burst], DEADLINE)
+            pool.shutdown(cancel_futures=True)
+        assert not wait(futures, DEADLINE).not_done
+        assert written(log) == Counter(n for n, future in enumerate(futures) if not future.cancelled())

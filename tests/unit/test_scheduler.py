@@ -442,6 +442,17 @@ def test_what_waits_behind_a_task_that_takes_long_is_recalled_and_runs_elsewhere
     assert scheduler.finished_task(2, 5, 0, "result", RECALL_AFTER, seconds=0.0)[0] == Assign(2, 2, 0)
 
 
+def test_what_is_held_ahead_is_recalled_if_the_tasks_before_it_take_longer_than_expected_together():
+    scheduler = with_tasks_ahead(3)
+    for task in (1, 2):
+        finished = scheduler.finished_task(1, task, 0, "result", task * 0.6 * RECALL_AFTER)
+        assert finished == [Settle(task, 0, Completed("result"))]
+    assert scheduler.next_deadline() == RECALL_AFTER
+    assert scheduler.tick(1.2 * RECALL_AFTER) == [Recall(1)]
+    assert scheduler.recalled(1, 1, 1.2 * RECALL_AFTER) == []
+    assert scheduler.queued() == [4, 5, 6, 7]
+
+
 def test_a_worker_gets_nothing_ahead_until_it_has_come_across_what_was_recalled():
     scheduler = with_tasks_ahead(2)
     assert scheduler.tick(RECALL_AFTER) == [Recall(1)]
@@ -473,24 +484,62 @@ def test_a_task_that_the_worker_had_just_taken_on_when_its_stop_came_is_interrup
     assert scheduler.finished_task(1, 2, 0, "interrupted", 0.0, seconds=0.0)[-1] == Settle(2, 0, CANCELLED)
 
 
+def test_a_close_that_cancels_what_is_queued_leaves_alone_what_was_held_ahead_and_has_begun():
+    scheduler = with_tasks_ahead(2)
+    cancelled = [Settle(task, 0, CANCELLED) for task in (4, 5)]
+    assert scheduler.close(0.0, cancel_queued=True) == [*cancelled, Recall(1)]
+    assert scheduler.recalled(1, 1, 0.0) == [Settle(3, 0, CANCELLED)]  # the worker is past task 1, and executes task 2
+    assert scheduler.finished_task(1, 1, 0, "result", 0.0, seconds=0.0) == [Settle(1, 0, Completed("result"))]
+    assert scheduler.finished_task(1, 2, 0, "result", 0.0)[-1] == Settle(2, 0, Completed("result"))
+
+
+def test_a_closed_pool_keeps_its_idle_workers_for_what_others_hold_ahead():
+    scheduler = Scheduler(2, pace=0.0)
+    for task in range(5):
+        scheduler.submit(TaskSpec(task, prefetch=True))
+    scheduler.worker_ready(1, 0.0)
+    assert scheduler.finished_task(1, 0, 0, "result", 0.0, seconds=0.0)[:-1] == [
+        Assign(1, 1, 0),
+        Prefetch(1, ((2, 0),)),
+    ]
+    assert scheduler.worker_ready(2, 0.0) == [Assign(2, 3, 0)]
+    assert scheduler.finished_task(2, 3, 0, "result", 0.0)[:-1] == [Assign(2, 4, 0)]
+    scheduler.close(0.0)
+    assert scheduler.finished_task(2, 4, 0, "result", 0.0) == [Settle(4, 0, Completed("result"))]
+    assert scheduler.tick(RECALL_AFTER) == [Recall(1)]
+    assert scheduler.recalled(1, 1, RECALL_AFTER) == [Assign(2, 2, 0)]
+    assert scheduler.finished_task(2, 2, 0, "result", RECALL_AFTER) == [Retire(2), Settle(2, 0, Completed("result"))]
+
+
+def test_a_closed_pool_lets_idle_workers_leave_once_what_others_held_ahead_has_begun():
+    scheduler = Scheduler(2, pace=0.0)
+    for task in range(4):
+        scheduler.submit(TaskSpec(task, prefetch=True))
+    scheduler.worker_ready(1, 0.0)
+    assert scheduler.finished_task(1, 0, 0, "result", 0.0, seconds=0.0)[:-1] == [
+        Assign(1, 1, 0),
+        Prefetch(1, ((2, 0),)),
+    ]
+    assert scheduler.worker_ready(2, 0.0) == [Assign(2, 3, 0)]
+    scheduler.finished_task(2, 3, 0, "result", 0.0)
+    assert scheduler.close(0.0) == []
+    assert scheduler.finished_task(1, 1, 0, "result", 0.0) == [Retire(2), Settle(1, 0, Completed("result"))]
+
+
 def test_what_a_killed_worker_held_ahead_runs_elsewhere():
     scheduler = with_tasks_ahead(2)
     assert scheduler.worker_gone(1, "killed", 0.0) == [StartWorker(2), StartWorker(3)]
     assert scheduler.queued() == [1, 2, 3, 4, 5]  # nobody said that task 1 had begun
 
 
-def test_what_a_killed_worker_held_ahead_is_refused_if_no_other_can_start():
+def test_a_worker_that_has_gone_on_to_the_next_task_is_not_killed_for_the_stopped_one_before():
     scheduler = with_tasks_ahead(2)
     assert scheduler.stop(1, StopReason.CANCEL, 0.0) == [Recall(1), Interrupt(1, 1, 0)]
-    assert scheduler.recalled(1, 0, 0.0) == []  # it has just ended task 1 and begins the next one, but is not heard
-    assert Kill(1) in scheduler.tick(1.0)
-    queue = scheduler.queued()
-    refused = [Settle(task, 0, Refused("broken")) for task in queue]
-    for worker in range(2, 2 + START_ATTEMPTS):
-        actions = scheduler.worker_gone(worker, "broken", 1.0)
-    assert actions == refused
-    lost = [Settle(task, 0, Refused("broken")) for task in (3, 2)]
-    assert scheduler.worker_gone(1, "killed", 1.0) == [*lost, Settle(1, 0, CANCELLED)]
+    assert scheduler.recalled(1, 1, 0.0) == []  # only task 3: it has just ended task 1, but is not heard
+    assert scheduler.tick(1.0) == []  # the pool's thread was held up
+    assert scheduler.next_deadline() is None
+    assert scheduler.finished_task(1, 1, 0, "result", 1.0) == [Settle(1, 0, CANCELLED)]
+    assert scheduler.finished_task(1, 2, 0, "result", 1.0)[-1] == Settle(2, 0, Completed("result"))
 
 
 # ---------------------------------------------------------------- random schedules
@@ -553,7 +602,7 @@ class ModelWorker:
     permits: int = 0  # for the last ones of its tasks; the first one is among them until the worker takes it on
     unreturned: int = 0
     to_end_first: set[int] = field(default_factory=set)  # before it comes across what was recalled
-    heard_at: float = 0.0
+    sent_ahead_at: float = 0.0
     rss: int = 1000
     baseline: int | None = None
     measured_at: float = -math.inf
@@ -581,10 +630,10 @@ class ModelWorker:
         return self.unreturned > 0 and not self.to_end_first
 
     def recall_at(self) -> float:
-        return self.heard_at + RECALL_AFTER if self.ahead and self.permits and not self.doomed else math.inf
+        return self.sent_ahead_at + RECALL_AFTER if self.ahead and self.permits and not self.doomed else math.inf
 
     def kill_at(self) -> float:
-        if self.killed:
+        if self.killed or self.ahead:  # it has begun what was not recalled
             return math.inf
         unanswered = math.inf if self.task is None else self.task.stopped_at + self.task.limits.grace
         return min(unanswered, self.told_to_leave_at + EXIT_GRACE)
@@ -624,6 +673,7 @@ class Schedules(RuleBasedStateMachine):
         self.failures = 0
         self.broken: str | None = None
         self.closing = False
+        self.cancels_what_comes_back = False
         self.spare_wanted = False
 
     # ------------------------------------------------------------ what the model knows
@@ -731,11 +781,12 @@ class Schedules(RuleBasedStateMachine):
                 busy.ahead += heads
                 assert len(busy.ahead) <= MOST_AHEAD
                 assert len(busy.ahead) * self.scheduler.pace <= AHEAD_SECONDS
-                busy.heard_at = self.now
+                busy.sent_ahead_at = self.now
             case Recall(worker):
                 lender = self.workers[worker]
-                late = lender.heard_at + RECALL_AFTER <= self.now + TINY
-                assert late or any(task.stop or task.wanted or task.id in reasons for task in lender.tasks)
+                late = lender.sent_ahead_at + RECALL_AFTER <= self.now + TINY
+                stops = any(task.stop or task.wanted or task.id in reasons for task in lender.tasks)
+                assert late or stops or self.cancels_what_comes_back
 
     def carry_out(self, action: Action) -> None:
         match action:
@@ -776,7 +827,6 @@ class Schedules(RuleBasedStateMachine):
         task = worker.task
         assert task is not None
         worker.task = worker.ahead.pop(0) if worker.ahead and not worker.killed else None
-        worker.heard_at = self.now
         return task
 
     def decline_ahead(self, worker: ModelWorker, task: ModelTask) -> None:
@@ -802,10 +852,8 @@ class Schedules(RuleBasedStateMachine):
         """Say which of the tasks that nobody has begun end, and which are queued again."""
         settles: dict[int, tuple[Verdict, int]] = {}
         for task in reversed(back):
-            if stop := task.stop or task.wanted:
+            if stop := task.stop or task.wanted or (CANCELLED if self.cancels_what_comes_back else None):
                 settles[task.id] = (stop, task.begun)
-            elif self.broken is not None:
-                settles[task.id] = (Refused(self.broken), task.begun)
         return settles, [task for task in back if task.id not in settles]
 
     def measure(self, worker: ModelWorker) -> None:
@@ -924,8 +972,9 @@ class Schedules(RuleBasedStateMachine):
         settles = {task.id: (CANCELLED, task.begun) for task in self.queue[len(kept) :]}
         self.queue = kept
         stops = {task.id: CANCELLED for task in self.held() if stop_running and task.stop is None}
-        for task in self.ahead() if cancel_queued or stop_running else ():
+        for task in self.ahead() if stop_running else ():
             task.wanted = CANCELLED
+        self.cancels_what_comes_back |= cancel_queued
         actions = self.scheduler.close(self.now, cancel_queued=cancel_queued, stop_running=stop_running)
         self.expect(actions, settles, stops)
 
@@ -1094,7 +1143,7 @@ class Schedules(RuleBasedStateMachine):
 
     @invariant()
     def a_closed_pool_keeps_nobody_who_has_nothing_to_do(self) -> None:
-        if self.closing and not self.queue:
+        if self.closing and not self.queue and not self.ahead():
             assert not any(worker.idle for worker in self.workers.values())
             assert self.held() or not self.living()
         assert self.scheduler.finished == (self.closing and not self.unsettled and not self.workers)
@@ -1120,7 +1169,7 @@ class Schedules(RuleBasedStateMachine):
 
     def behave(self) -> None:
         """Let every worker do what it is asked for, until nobody is asked for anything."""
-        for _ in range(1000):
+        for _ in range(5000):
             busy = [worker for worker in self.workers.values() if not worker.idle]
             if not busy:
                 return

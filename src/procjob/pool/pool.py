@@ -458,11 +458,13 @@ class Pool:
         match message:
             case wire.Finished(task, attempt, body):
                 outcome = wire.unpack_outcome(body)
-                live.process.stderr_tail = ""
                 for output in live.process.outputs if outcome.printed else ():
                     self._read_output(worker, output)
                 if live.call is not None:
                     live.calls.popleft().held = None
+                # Once a later one has begun, the tail may hold its last words: they can be read before this message.
+                if live.process.stderr_tail and not any(call.has_begun() for call in live.calls):
+                    live.process.stderr_tail = ""
                 self._scheduler.started(worker, task, attempt, now)  # if it was not announced
                 # One that prints counts as slow: with the next one held ahead, their output could not be told apart.
                 seconds = SLOW if outcome.printed else outcome.usage.run_seconds

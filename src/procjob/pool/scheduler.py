@@ -41,7 +41,7 @@ MOST_AHEAD = 32
 AHEAD_SECONDS = 0.002
 #: Seconds a task from which on its exact pace makes no difference; assumed of tasks of which nothing is known.
 SLOW = 1.0
-#: Seconds after which they are recalled from a worker that makes no progress.
+#: Seconds from the last of them handed over, after which they are recalled: something took longer than expected.
 RECALL_AFTER = 0.01
 
 
@@ -263,6 +263,7 @@ class Scheduler:
     _doomed: int = 0
     _start_failures: int = 0
     _spare_wanted: bool = False
+    _cancel_recalled: bool = False
 
     # ------------------------------------------------------------ what others may ask
 
@@ -316,8 +317,9 @@ class Scheduler:
             kept = 0 if stop_running else min(starting, self.max_workers - self._busy)
             dropped = [self._queue.pop(task_id) for task_id in list(self._queue)[kept:]]
             actions += [Settle(task.spec.id, task.attempt, Stopped(StopReason.CANCEL)) for task in dropped]
-            for task in [task for worker in self._workers.values() for task in worker.ahead]:
-                actions += self.stop(task.spec.id, StopReason.CANCEL, now)
+            # What is held ahead is cancelled when it comes back: what does not has been begun, and is finished.
+            self._cancel_recalled = True
+            actions += [Recall(worker.id) for worker in self._workers.values() if worker.ahead]
         if stop_running:
             for task_id in list(self._held):
                 actions += self.stop(task_id, StopReason.CANCEL, now)
@@ -366,7 +368,7 @@ class Scheduler:
             return [settle, *self._freed(worker, now)]
         worker.ahead.remove(task)
         worker.recall_at = worker.recall_at if worker.ahead else None
-        return [settle]
+        return [settle, *self._retire(now)]
 
     def recalled(self, worker_id: int, count: int, now: float) -> list[Action]:
         """The last ``count`` tasks of a worker will not be begun there; it has taken on all the others."""
@@ -428,6 +430,9 @@ class Scheduler:
     def _due(self, worker: _Worker, now: float) -> list[Action]:
         actions: list[Action] = []
         if worker.kill_at is not None and now >= worker.kill_at:
+            if worker.ahead:  # not recalled, so begun: the stopped task has ended, and only its end is still unread
+                worker.kill_at = worker.stopped_at = None
+                return []
             self._doom(worker, None)
             return [Kill(worker.id), *self._dispatch()]
         if worker.stopped_at is not None and now >= worker.stopped_at + SPARE_AFTER:
@@ -479,9 +484,12 @@ class Scheduler:
 
     def _advance(self, worker: _Worker, now: float) -> list[Action]:
         """The worker has gone on by itself to the first of those that it held ahead."""
+        recall_at = worker.recall_at
         self._unwatch(worker)
         worker.phase, worker.task = Phase.ASSIGNED, worker.ahead.popleft()
-        self._watch_ahead(worker, now)
+        if worker.ahead and recall_at is not None:
+            worker.recall_at = recall_at
+            self._watched[worker.id] = worker
         # Its stop came when the worker had already taken it on, but the parent had not heard of it.
         return [] if worker.task.stop is None else [self._interrupt(worker, worker.task, now)]
 
@@ -505,18 +513,17 @@ class Scheduler:
             task.worker = worker
             worker.ahead.append(task)
             taken.append((task.spec.id, task.attempt))
-        self._watch_ahead(worker, now)
-        return [Prefetch(worker.id, tuple(taken))] if taken else []
-
-    def _watch_ahead(self, worker: _Worker, now: float) -> None:
-        if worker.ahead:
-            worker.recall_at = now + RECALL_AFTER
-            self._watched[worker.id] = worker
+        if not taken:
+            return []
+        worker.recall_at = now + RECALL_AFTER
+        self._watched[worker.id] = worker
+        return [Prefetch(worker.id, tuple(taken))]
 
     def _take_back(self, task: _Task) -> list[Action]:
         """Put a task that nobody has begun back to the head of the queue, unless its stop was accepted meanwhile."""
-        if task.stop is not None or self.broken is not None:
-            return [self._settle(task, task.stop or Refused(self.broken))]
+        stop = task.stop or (Stopped(StopReason.CANCEL) if self._cancel_recalled else None)
+        if stop is not None:
+            return [self._settle(task, stop)]
         self._requeue(task)
         return []
 
@@ -599,8 +606,8 @@ class Scheduler:
         return StartWorker(self._last_worker)
 
     def _retire(self, now: float) -> list[Action]:
-        """When closing and out of tasks, send every worker away."""
-        if not self.closing or self._queue:
+        """When closing and out of tasks, send every worker away; not while some may be recalled for it."""
+        if not self.closing or self._queue or any(worker.recall_at is not None for worker in self._workers.values()):
             return []
         actions: list[Action] = []
         for worker in list(self._workers.values()):
