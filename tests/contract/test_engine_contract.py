@@ -316,10 +316,11 @@ def test_an_initializer_runs_before_the_first_task_inline_too(workers, tmp_path)
         assert [backend.run("told").result(PATIENCE) for _ in range(2)] == ["once ", "once "]
 
 
-def test_an_inline_initializer_whose_error_has_no_text_refuses_the_jobs_too():
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_initializer_whose_error_has_no_text_refuses_the_jobs_too(workers):
     with (
-        Backend(same, workers=0, initializer=error_without_text, initargs=(1,)) as backend,
-        pytest.raises(WorkerDiedError, match="initializer"),
+        Backend(same, workers=workers, initializer=error_without_text, initargs=(1,)) as backend,
+        pytest.raises(WorkerDiedError, match=r"initializer|cannot start"),
     ):
         backend.run(1).result(PATIENCE)
 

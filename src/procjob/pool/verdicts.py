@@ -9,6 +9,7 @@ from typing import Any
 from procjob.errors import MemoryLimitExceeded, RemoteError, TimeLimitExceeded, WorkerDiedError
 from procjob.events import Usage
 from procjob.pool import wire
+from procjob.pool.foreign import describe
 from procjob.pool.pickling import add_note, loads, unpack_exception
 from procjob.pool.scheduler import Completed, Died, Limits, Refused, Stopped, StopReason, Verdict
 
@@ -81,7 +82,7 @@ def refusal(cause: Any) -> WorkerDiedError:
         tail = f"\nLast lines of its standard error:\n{cause.stderr.rstrip()}" if cause.stderr.strip() else ""
         text, exitcode = f"the last one (pid {cause.pid}) {cause.how()}{tail}", cause.exitcode
     else:
-        text, exitcode = f"{type(cause).__name__}: {cause}", None
+        text, exitcode = describe(cause), None
     error = WorkerDiedError(f"workers cannot start: {text}", exitcode=exitcode)
     error.__cause__ = cause if isinstance(cause, BaseException) else None
     return error
