@@ -17,7 +17,6 @@ from procjob.parts import Parts
 from procjob.pool import checks
 from procjob.pool.scheduler import Limits
 from procjob.pool.session import in_worker
-from procjob.status import JobStatus
 
 _UNSET: Any = object()
 
@@ -184,7 +183,7 @@ class Backend:
         task = self._task(
             run_input, options, Task(self._shipped, limits=limits, describe=lambda: f"job {identity} ({text})")
         )
-        job = Job(self, identity, task=task, engine=self._engine, inputs=run_input, tags=words)
+        job = self._make_job(identity, task=task, engine=self._engine, inputs=run_input, tags=words)
         job.metadata.update(metadata or {})
         with self._jobs_lock:
             if self._closed and not self._owns_engine:
@@ -192,6 +191,9 @@ class Backend:
             self._jobs.add(job)
         job.submit()
         return job
+
+    def _make_job(self, job_id: str, **settings: Any) -> Job:
+        return Job(self, job_id, **settings)
 
     def _task(self, run_input: Any, options: Mapping[str, Any], empty: Task) -> Task | Parts:
         """Return the task of a run, or the tasks that it is divided into."""
@@ -224,7 +226,7 @@ class Backend:
     def _end_jobs(self, *, wait: bool, cancel: bool) -> None:
         """Do for the jobs of this backend what an engine of its own would do by closing."""
         with self._jobs_lock:
-            jobs = [job for job in self._jobs if job.status() not in (JobStatus.INITIALIZING, JobStatus.VALIDATING)]
+            jobs = [job for job in self._jobs if job.status().name not in ("INITIALIZING", "VALIDATING")]
         for job in jobs if cancel else ():
             job.cancel()
         for job in jobs if wait else ():

@@ -51,6 +51,10 @@ class Job(JobV1):
         **metadata: kept in ``metadata``.
     """
 
+    # What an adapter to another package's job class replaces: its own types for statuses and errors.
+    _error_type = JobError
+    _timeout_type = JobTimeoutError
+
     def __init__(
         self,
         backend: Any,
@@ -92,7 +96,7 @@ class Job(JobV1):
         """
         with self._lock:
             if self._phase is not JobStatus.INITIALIZING or self._task is None:
-                raise JobError(f"job {self._job_id} was submitted before; make another with backend.run")
+                raise self._error_type(f"job {self._job_id} was submitted before; make another with backend.run")
             task, self._phase = self._task, JobStatus.VALIDATING
             self._history.entered[JobStatus.VALIDATING] = time.monotonic()
         try:
@@ -108,7 +112,10 @@ class Job(JobV1):
                     self._task = None
 
     def status(self) -> JobStatus:
-        """Return the status; never blocks, never raises."""
+        """Return the `JobStatus`; never blocks, never raises."""
+        return self._shown(self._state())
+
+    def _state(self) -> JobStatus:
         future = self._future
         if future is None:
             return self._phase
@@ -116,8 +123,22 @@ class Job(JobV1):
         # than what anybody has been told before.
         running = future.running()
         if future.done():
-            return _final_status(future)
+            return self._final_state(future)
         return JobStatus.RUNNING if running else JobStatus.QUEUED
+
+    def _final_state(self, future: Future[Any]) -> JobStatus:
+        if future.cancelled():
+            return JobStatus.CANCELLED
+        failed = future.exception() is not None or self._fault_of(future.result()) is not None
+        return JobStatus.ERROR if failed else JobStatus.DONE
+
+    def _shown(self, status: JobStatus) -> JobStatus:
+        """Return a status as the user of this class knows it."""
+        return status
+
+    def _fault_of(self, result: Any) -> str | None:  # noqa: ARG002  (for simulators that do not raise)
+        """Return what a result says that went wrong; None if it is one."""
+        return None
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the result and return it.
@@ -136,7 +157,7 @@ class Job(JobV1):
         try:
             exception = future.exception(timeout)
         except TimeoutError:
-            raise self._timed_out(self.status(), timeout) from None
+            raise self._timed_out(self._state(), timeout) from None
         except CancelledError:
             raise JobCancelledError(f"job {self._job_id} was cancelled and has no result") from None
         if exception is not None:
@@ -186,14 +207,14 @@ class Job(JobV1):
         call_at = math.inf if callback is None else now
         while True:
             futures = [self.future] if wait is not None else [self.future, self._next_change()]
-            status = self.status()
+            status = self._state()
             if status in JOB_FINAL_STATES:
                 return
             now = time.monotonic()
             if now >= deadline:
                 raise self._timed_out(status, timeout)
             if callback is not None and (now >= call_at or (wait is None and status is not told)):
-                callback(self._job_id, status, self)
+                callback(self._job_id, self._shown(status), self)
                 told = status
                 call_at = math.inf if wait is None else time.monotonic() + wait
             else:
@@ -210,18 +231,20 @@ class Job(JobV1):
             JobError: the job was not submitted.
         """
         if self._future is None:
-            raise JobError(f"job {self._job_id} is {self._phase.name}: call submit() first")
+            raise self._error_type(f"job {self._job_id} is {self._phase.name}: call submit() first")
         return self._future
 
     def errored(self) -> bool:
         """Return whether the job failed: its status is ERROR."""
-        return self.status() is JobStatus.ERROR
+        return self._state() is JobStatus.ERROR
 
     def error_message(self) -> str | None:
         """Return type and text of the exception of an ERROR job; None for any other."""
         if not self.errored():
             return None
         exception: Any = self.future.exception()
+        if exception is None:
+            return self._fault_of(self.future.result())
         return f"{type(exception).__name__}: {text_of(exception)}"
 
     def queue_position(self) -> int | None:
@@ -241,7 +264,7 @@ class Job(JobV1):
 
     def metrics(self) -> JobMetrics:
         """Return times and costs so far."""
-        return self._history.metrics(self.status())
+        return self._history.metrics(self._state())
 
     def inputs(self) -> Any:
         """Return what was passed to ``run``."""
@@ -282,7 +305,7 @@ class Job(JobV1):
 
     def __repr__(self) -> str:
         """One true line."""
-        status = self.status()
+        status = self._state()
         parts = [self._job_id[:8], status.name]
         if self._progress is not None and self._progress.total is not None and status is JobStatus.RUNNING:
             parts.append(f"{self._progress.fraction:.0%}")
@@ -297,7 +320,7 @@ class Job(JobV1):
         metrics = self.metrics()
         rows = {
             "job": self._job_id,
-            "status": self.status().name,
+            "status": self._state().name,
             "backend": getattr(self._backend, "name", self._backend),
             "ran for": "" if metrics.run_seconds is None else f"{metrics.run_seconds:.3g} s",
             "error": self.error_message() or "",
@@ -321,7 +344,7 @@ class Job(JobV1):
                 with self._lock:
                     self._future, listeners = future, list(self._on_status)
                 for fn in listeners:
-                    self._engine.post(fn, JobStatus.QUEUED)
+                    self._engine.post(fn, self._shown(JobStatus.QUEUED))
                     self._call_at_end(fn)
             case Started(now):
                 self._history.started = event
@@ -333,7 +356,7 @@ class Job(JobV1):
 
     def _announce_running(self) -> None:
         for fn in list(self._on_status):
-            self._engine.post(fn, JobStatus.RUNNING)
+            self._engine.post(fn, self._shown(JobStatus.RUNNING))
         with self._lock:
             change, self._change = self._change, None
         if change is not None:
@@ -346,10 +369,10 @@ class Job(JobV1):
             return self._change
 
     def _call_at_end(self, fn: Callable[[JobStatus], object]) -> None:
-        self.future.add_done_callback(lambda future: run_logged(fn, _final_status(future)))
+        self.future.add_done_callback(lambda _: run_logged(fn, self.status()))
 
     def _timed_out(self, status: JobStatus, timeout: float | None) -> JobTimeoutError:
-        return JobTimeoutError(
+        return self._timeout_type(
             f"job {self._job_id} is {status.name} after waiting for {timeout:g} s; wait again or cancel it"
         )
 
@@ -368,10 +391,3 @@ class Job(JobV1):
             self.cancel()
             raise
         return self.result()
-
-
-def _final_status(future: Future[Any]) -> JobStatus:
-    """Map a future that is done."""
-    if future.cancelled():
-        return JobStatus.CANCELLED
-    return JobStatus.DONE if future.exception() is None else JobStatus.ERROR

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
@@ -63,6 +63,10 @@ class WholeFuture(TaskFuture[Any]):
 
     _owner: _Whole
 
+    def part_results(self) -> dict[int, Any]:
+        """Return the results of the parts that have ended well so far, by their position."""
+        return self._owner.results()
+
     def queue_position(self, engine: Engine) -> int | None:
         """Return the lowest queue position of its parts; None once one of them is no longer queued."""
         positions = [engine.queue_position(future) for future in self._owner.futures()]
@@ -87,6 +91,7 @@ class _Whole:
         self._attempts = 0
         self._usage = [Usage()] * len(parts.tasks)
         self._progress: dict[int, Progressed] = {}
+        self._salvaged: dict[int, Any] = {}
 
     # ------------------------------------------------------------ the owner of the future
 
@@ -98,6 +103,11 @@ class _Whole:
         """Stop every part."""
         for future in self.futures():
             future.cancel()
+
+    def results(self) -> dict[int, Any]:
+        """Return the results of the parts that have ended well; none once they have been joined."""
+        with self._lock:
+            return self._salvaged | _results(self._futures)
 
     def futures(self) -> list[Future[Any]]:
         """Return the futures of the parts; none once the whole is final."""
@@ -173,6 +183,8 @@ class _Whole:
                 result = self._parts.join([self._futures[index].result() for index in range(len(self._parts.tasks))])
             except Exception as exc:  # noqa: BLE001  (the job's own error: its parts are done)
                 failure = exc
+        if failure is not None or cancelled:
+            self._salvaged = _results(self._futures)
         self._futures.clear()
         self.future.settle(result, failure, cancelled=cancelled)
 
@@ -182,6 +194,11 @@ class _Whole:
             sum(usage.cpu_seconds for usage in self._usage),
             max(usage.peak_rss for usage in self._usage),
         )
+
+
+def _results(futures: Mapping[int, Future[Any]]) -> dict[int, Any]:
+    ended = {index: future for index, future in futures.items() if future.done() and not future.cancelled()}
+    return {index: future.result() for index, future in ended.items() if future.exception() is None}
 
 
 class _Watcher:

@@ -100,7 +100,7 @@ class _Bar:
                 return
 
     def _draw(self) -> None:
-        statuses = [(job, job.status()) for job in self._open]
+        statuses = [(job, JobStatus[job.status().name]) for job in self._open]  # adapters have their own type
         self._ended.update(status for _, status in statuses if status in JOB_FINAL_STATES)
         self._open = [job for job, status in statuses if status not in JOB_FINAL_STATES]
         running = [job for job, status in statuses if status is JobStatus.RUNNING]

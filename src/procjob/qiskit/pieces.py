@@ -1,0 +1,142 @@
+"""Cut a run of circuits into pieces, and join what comes of them.
+
+A run is a list of experiments: each circuit with each of its parameter values is one, in this order. A piece is a range
+of consecutive experiments. Aer gives experiment number ``i`` of a run the seed ``seed_simulator + 2113 * i``
+(``Controller`` in its C++ code), so a piece that starts at ``i`` is run with that seed, and every circuit gets the same
+counts as in the undivided run.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qiskit import QuantumCircuit, qpy
+from qiskit.result import Result
+
+#: Distance between the seeds of two consecutive experiments of Aer.
+AER_SEED_STEP = 2113
+#: Pieces a worker, so that one slow piece does not keep the others waiting for long.
+PIECES_PER_WORKER = 4
+
+Binds = Mapping[Any, Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Circuits to run, with the values of their parameters.
+
+    Attributes:
+        circuits: at least one.
+        binds: for each circuit, lists of equal length by parameter; None if no circuit has parameters.
+    """
+
+    circuits: Sequence[QuantumCircuit]
+    binds: Sequence[Binds] | None = None
+
+    def experiments(self) -> list[int]:
+        """Return the number of experiments of each circuit."""
+        if self.binds is None:
+            return [1] * len(self.circuits)
+        return [max(1, len(next(iter(binds.values()), ()))) for binds in self.binds]
+
+    def cut(self, begin: int, end: int) -> Run:
+        """Return the experiments from ``begin`` up to ``end``."""
+        circuits, binds, first = [], [], 0
+        for index, count in enumerate(self.experiments()):
+            low, high = max(begin - first, 0), min(end - first, count)
+            if low < high:
+                circuits.append(self.circuits[index])
+                if self.binds is not None:
+                    binds.append({name: list(values)[low:high] for name, values in self.binds[index].items()})
+            first += count
+        return Run(circuits, None if self.binds is None else binds)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Run, ([Portable(circuit) for circuit in self.circuits], self.binds)
+
+
+class Portable:
+    """A circuit on its way to a worker, where it arrives as a circuit.
+
+    Pickle cannot read a ``switch`` with a default case back; such a circuit travels in Qiskit's own format.
+    """
+
+    def __init__(self, circuit: QuantumCircuit) -> None:
+        self._circuit = circuit
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if not any(op.name == "switch_case" for op in operations(self._circuit)):
+            return _same, (self._circuit,)
+        file = io.BytesIO()
+        qpy.dump(self._circuit, file)
+        return _from_qpy, (file.getvalue(),)
+
+
+def operations(circuit: QuantumCircuit) -> Iterator[Any]:
+    """Yield the operations of a circuit and of the blocks of its control flow."""
+    for instruction in circuit.data:
+        yield instruction.operation
+        for block in getattr(instruction.operation, "blocks", ()):
+            yield from operations(block)
+
+
+def _same(circuit: QuantumCircuit) -> QuantumCircuit:
+    return circuit
+
+
+def _from_qpy(data: bytes) -> QuantumCircuit:
+    circuit: QuantumCircuit = qpy.load(io.BytesIO(data))[0]
+    return circuit
+
+
+def divide(
+    run: Run, options: Mapping[str, Any], workers: int, *, seed: int | None, seed_step: int | None, largest: int | None
+) -> list[tuple[Run, dict[str, Any]]]:
+    """Return the pieces of a run, each with its options.
+
+    Args:
+        run: what to divide.
+        options: those of the whole run.
+        workers: how many run at once.
+        seed: ``seed_simulator`` of the whole run, if it has one.
+        seed_step: by how much the seed grows from one experiment to the next; None: nobody knows, so a run with a seed
+            stays whole.
+        largest: experiments a piece; None chooses.
+    """
+    total = sum(run.experiments())
+    if largest is None:
+        whole = seed is not None and seed_step is None
+        largest = total if whole else math.ceil(total / (workers * PIECES_PER_WORKER))
+    pieces = []
+    for begin in range(0, total, largest):
+        own = dict(options)
+        if seed is not None and begin:
+            own["seed_simulator"] = seed + (seed_step or 0) * begin
+        pieces.append((run.cut(begin, min(begin + largest, total)), own))
+    return pieces
+
+
+def join(results: Sequence[Result]) -> Result:
+    """Return one result with the experiments of all, in order."""
+    first = results[0]
+    if len(results) == 1:
+        return first
+    success = all(result.success for result in results)
+    status = first.status if success else next(result.status for result in results if not result.success)
+    return Result(
+        backend_name=first.backend_name,
+        backend_version=first.backend_version,
+        job_id=first.job_id,
+        success=success,
+        results=[experiment for result in results for experiment in result.results],
+        date=first.date,
+        status=status,
+        header=first.header,
+        **first._metadata,
+    )
+
+
