@@ -126,9 +126,11 @@ class Plan:
         return sum(len(step.passes) if isinstance(step, Unitary) else 1 for step in self.steps)
 
     @property
-    def size(self) -> int:
-        """About how many bytes it takes: an index for each amplitude in each pass."""
-        return 4096 + 8 * (self.num_passes << self.num_qubits)
+    def nbytes(self) -> int:
+        """Bytes of its tables of permutations and phases; steps may share one."""
+        passes = [p for step in self.steps if isinstance(step, Unitary) for p in step.passes]
+        tables = [getattr(p, name) for p in passes for name in p.__slots__]
+        return sum({id(table): table.nbytes for table in tables if isinstance(table, np.ndarray)}.values())
 
     @property
     def is_unitary(self) -> bool:
@@ -210,7 +212,8 @@ class Plans:
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[Hashable, ...], Plan] = OrderedDict()
+        self._kept: OrderedDict[tuple[Hashable, ...], tuple[Plan, int]] = OrderedDict()
+        self._nbytes = 0
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[Plans], tuple[()]]:
@@ -220,14 +223,18 @@ class Plans:
         """The plan of a circuit; always with the same noise."""
         content = (circuit.num_qubits, circuit.registers, circuit.operations)
         with self._lock:
-            found = self._kept.pop(content, None)
-        if found is None:
-            found = compile(circuit, noise)
+            if content in self._kept:
+                self._kept.move_to_end(content)
+                return self._kept[content][0]
+        plan = compile(circuit, noise)
         with self._lock:
-            self._kept[content] = found  # as the last one used
-            while len(self._kept) > 1 and sum(plan.size for plan in self._kept.values()) > KEPT:
-                self._kept.popitem(last=False)
-        return found
+            if content not in self._kept:  # another thread may have been faster
+                self._kept[content] = plan, plan.nbytes + 4096
+                self._nbytes += plan.nbytes + 4096
+            while len(self._kept) > 1 and self._nbytes > KEPT:
+                _, (_, nbytes) = self._kept.popitem(last=False)
+                self._nbytes -= nbytes
+        return plan
 
 
 def _step(operation: Operation) -> Measure | Reset:

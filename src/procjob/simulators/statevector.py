@@ -44,6 +44,9 @@ class StatevectorSimulator:
     The same seed gives the same bits for a point in every batch, whatever else is in it: random numbers belong to (seed,
     number of the circuit, number of the point, number of the shot), see `procjob.simulators.sampling`.
 
+    A run takes at most three times the memory of the states that it has at once (those of a batch, and with ``keep_states`` all that
+    are kept), the tables of the plan (`Plan.nbytes`), which are there once for all batches, and 8 MB.
+
     Args:
         noise: what goes wrong; circuits then run as trajectories, one for each shot.
         batch: how many states share one call; None: as many as stay in cache. Results do not depend on it.
@@ -223,7 +226,9 @@ class _Collected:
             self._values.append(found)
             self._errors.append(np.zeros_like(found))
         if self._measures:
-            self._sample(probabilities(buffers.state), first)
+            # What was the spare array has room for one real number for each amplitude.
+            room = buffers.spare.reshape(-1).view(np.float64)[: buffers.spare.size].reshape(buffers.spare.shape)
+            self._sample(probabilities(buffers.state, room), first)
         if self._options.keep_states:
             buffers.state = np.empty_like(buffers.state)  # the other one is kept
 
@@ -279,6 +284,7 @@ class _Collected:
                     found.append(self._expectation.evaluate(states))
                 if self._measures:
                     outcomes.append(shots.measure(states))
+                del states  # before the next ones are made
             if self._measures:
                 self._keep(np.concatenate(outcomes)[None])
             if self._options.observables:

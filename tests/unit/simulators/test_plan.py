@@ -130,7 +130,7 @@ def test_plans_are_kept_as_long_as_there_is_room_and_the_last_one_always():
     plans = plan.Plans()
     first, second = (ansatz(16, layers=layers) for layers in (1, 2))
     kept = plans.get(first, None)
-    room = plan.KEPT // plans.get(second, None).size
+    room = plan.KEPT // plans.get(second, None).nbytes
     for layers in range(3, 3 + room):
         plans.get(ansatz(16, layers=layers), None)
     assert plans.get(first, None) is not kept
@@ -150,6 +150,7 @@ def test_the_same_gather_is_kept_once():
     steps = plan.compile(ansatz(8)).steps[0].passes
     gathers = {id(step.index) for step in steps if hasattr(step, "index")}
     assert len(gathers) < 3
+    assert plan.compile(ansatz(8, layers=6)).nbytes == plan.compile(ansatz(8)).nbytes > 0
 
 
 def test_measurements_that_nothing_follows_are_no_steps():
