@@ -79,6 +79,8 @@ def pauli_sum(observable: Observable, num_qubits: int) -> PauliSum:
 
 
 def _masks(text: str, num_qubits: int) -> tuple[int, int, int]:
+    if not isinstance(text, str):
+        raise TypeError(f"a Pauli string must be text such as 'ZZ' or 'X0 Z1', not {text!r}")
     if _SPARSE.fullmatch(text):
         pairs = [(letter, int(number)) for letter, number in re.findall(r"([IXYZ])(\d+)", text)]
     elif re.fullmatch("[IXYZ]+", text) and len(text) == num_qubits:

@@ -22,6 +22,7 @@ from procjob.simulators.expressions import Reals
 from procjob.simulators.fusion import best_groups
 from procjob.simulators.lowering import lower
 from procjob.simulators.matrices import MatrixProgram
+from procjob.simulators.memory import check_state
 from procjob.simulators.noise import AmplitudeDamping, NoiseModel, PauliChannel
 from procjob.simulators.operations import Condition, Operation
 from procjob.simulators.passes import Buffers, Pass, fill_product_state, keeps_zero, leading_blocks
@@ -168,10 +169,17 @@ def batch_size(num_qubits: int) -> int:
 def compile(circuit: Circuit, noise: NoiseModel | None = None) -> Plan:  # noqa: A001  the name of the step, everywhere
     """Compile a circuit. Pure: the same circuit and noise give the same plan.
 
+    Raises:
+        TypeError: it is no `Circuit`.
+        MemoryError: its states, and so the tables of the plan, do not fit in memory.
+
     Example:
         >>> compile(Circuit(3).h(0).cx(0, 1).cx(1, 2))
         <Plan 3 qubits, 1 passes over the state: 1 Block>
     """
+    if not isinstance(circuit, Circuit):
+        raise TypeError(f"circuit must be a Circuit, not {circuit!r}; procjob.qiskit converts those of Qiskit")
+    check_state(circuit.num_qubits)
     model = NoiseModel() if noise is None else noise
     parameters = circuit.parameters
     body, measured = _split_measurements([o for o in circuit.operations if o.name != "barrier"])

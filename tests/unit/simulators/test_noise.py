@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from statistics_of_counts import assert_drawn_from
 
-from procjob.simulators import Circuit, NoiseModel, StatevectorSimulator
+from procjob.simulators import Circuit, NoiseModel, StatevectorSimulator, compile  # noqa: A004
 
 aer = pytest.importorskip("qiskit_aer", reason="needs the extra qiskit")
 errors = pytest.importorskip("qiskit_aer.noise")
@@ -101,7 +101,19 @@ def test_counts_and_those_of_aer_come_from_one_distribution():
     assert_drawn_from(ours, (ours + other) / 100_000, variance=0.5)
 
 
+def test_depolarizing_noise_behind_a_gate_of_many_qubits_is_refused_at_once():
+    with pytest.raises(ValueError, match=r"gate of 13 qubits has 4\*\*13 Pauli strings; at most 6"):
+        compile(Circuit(13).mcx(range(12), 12), NoiseModel().depolarizing(0.1))
+
+
+def test_noise_follows_the_gates_that_it_names_and_no_others():
+    noise = NoiseModel().pauli({"X": 1.0}, gates=["cx", "unitary"])
+    circuit = Circuit(3).cx(0, 1).x(2).x(2).ccx(0, 1, 2).unitary(np.eye(2), [2]).id(0).measure_all()
+    assert StatevectorSimulator(noise=noise).run(circuit, shots=10).get_counts() == {"011": 10}
+
+
 BAD = {
+    "no such gate": (lambda: NoiseModel().depolarizing(0.1, gates=["cxx"]), "no gate 'cxx'"),
     "above 1": (lambda: NoiseModel().depolarizing(1.5), "between 0 and 1, not 1.5"),
     "sum above 1": (lambda: NoiseModel().pauli({"X": 0.6, "Z": 0.6}), "not 1.2"),
     "unknown pauli": (lambda: NoiseModel().pauli({"W": 0.1}), "not of 'W'"),
@@ -113,4 +125,19 @@ BAD = {
 @pytest.mark.parametrize(("make", "message"), BAD.values(), ids=BAD)
 def test_a_noise_model_that_makes_no_sense_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: NoiseModel().depolarizing(0.1, gates="cx"), "list of names, not the string 'cx'"),
+        (lambda: NoiseModel().pauli([("X", 0.1)]), "a mapping such as"),
+        (lambda: NoiseModel().depolarizing("0.1"), "not '0.1'"),
+        (lambda: StatevectorSimulator(noise="depolarizing"), "must be a NoiseModel or None, not 'depolarizing'"),
+    ],
+    ids=["gates in text", "a list", "text", "no model"],
+)
+def test_noise_of_a_wrong_type_is_refused(make, message):
+    with pytest.raises(TypeError, match=message):
         make()
