@@ -35,19 +35,6 @@ def deviation(seed, num_qubits, points, parameters):
     return np.abs(found - expected).max()
 
 
-@pytest.mark.parametrize("num_qubits", range(1, 9))
-def test_random_circuits_give_the_state_of_qiskit(num_qubits):
-    worst = max(deviation(1000 * num_qubits + seed, num_qubits, 1, ()) for seed in range(40))
-    assert worst < 1e-12
-
-
-@pytest.mark.parametrize("num_qubits", range(1, 9))
-def test_random_circuits_with_parameters_give_the_states_of_qiskit(num_qubits):
-    parameters = Parameter.array("x", 3)
-    worst = max(deviation(1000 * num_qubits + 500 + seed, num_qubits, 2, parameters) for seed in range(24))
-    assert worst < 1e-12
-
-
 def group_by(monkeypatch, policy):
     """Let a policy decide instead of the cost model."""
     monkeypatch.setattr(plan, "best_groups", lambda ops, *_: fusion.group(list(fusion.fuse_runs(ops)), policy))
