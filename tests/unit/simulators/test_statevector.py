@@ -184,6 +184,15 @@ def test_bits_stand_where_they_were_measured_to_registers_apart():
     assert StatevectorSimulator().run(circuit, shots=3).get_counts() == {"01 10": 3}
 
 
+@pytest.mark.parametrize("after", [[], [2]], ids=["at the end", "with a reset before"])
+def test_a_bit_that_is_measured_twice_holds_the_later_outcome(after):
+    circuit = Circuit(3, 1).x(0)
+    for qubit in after:
+        circuit.reset(qubit)
+    circuit.measure(0, 0).measure(1, 0)
+    assert StatevectorSimulator().run(circuit, shots=5).get_counts() == {"0": 5}
+
+
 def test_expectation_values_are_those_of_the_matrices():
     circuit = ansatz(3, phases=True)
     values = points(circuit, 4)
