@@ -4,7 +4,6 @@
 
 The ansatz of `simulator.py` with 1024 shots a point, counted. All take turns; printed are the medians, in milliseconds for all points,
 and how many times longer Aer takes in its best form. Transpiling and binding of Aer's circuits, and compiling of ours, are done before.
-Then: exact values through the backend with two workers beside one process without a backend.
 
 list run: circuits bound before. binds: one circuit with ``parameter_binds``. experiments: ``max_parallel_experiments=2``, else the two
 threads work on one circuit. runtime: ``runtime_parameter_bind_enable``. processes: binds, half of the points in each of two processes.
@@ -22,10 +21,10 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["OMP_NUM_THREADS"] = "2"  # Aer's
 
 import numpy as np
-from simulator import ansatz, ours
+from simulator import ansatz, circuit_of
 
 from procjob import Backend
-from procjob.simulators import StatevectorSimulator
+from procjob.simulators import StatevectorSimulator, compile  # noqa: A004, E402
 
 POINTS = {6: 1000, 10: 200, 14: 32}
 SHOTS = 1024
@@ -117,7 +116,7 @@ def main():
         for num_qubits in map(int, arguments.qubits.split(",")):
             gates = ansatz(num_qubits)
             points = np.random.default_rng(1).normal(size=(POINTS[num_qubits], 8 * num_qubits))
-            plan, exact = ours(num_qubits, gates, measured=True), ours(num_qubits, gates)
+            plan = compile(circuit_of(num_qubits, gates).measure_all())
             print(f"{num_qubits} qubits, {len(points)} points, {SHOTS} shots: milliseconds")
 
             def counted(run=backend.run, plan=plan, points=points):
@@ -133,15 +132,6 @@ def main():
                 print(f"  {name:34} {value:9.1f}  {value / found['procjob, 2 workers']:8.1f}")
             best = min(value for name, value in found.items() if name.startswith("Aer"))
             print(f"  best of Aer takes {best / found['procjob, 2 workers']:.1f} times as long", flush=True)
-
-            options = {"parameters": points, "shots": None, "observables": ["Z0 Z1"]}
-            runs = {
-                "one": lambda exact=exact, options=options: local(exact, **options),
-                "two": lambda exact=exact, options=options: backend.run(exact, **options).result(),
-            }
-            found = medians(runs, arguments.seconds / 5)
-            print(f"  exact values: {found['one']:.1f} in one process, {found['two']:.1f} with 2 workers, ", end="")
-            print(f"{found['one'] / found['two']:.2f} times as fast", flush=True)
 
 
 if __name__ == "__main__":
