@@ -76,10 +76,26 @@ def test_several_circuits_and_noise_have_the_same_bits_for_any_number_of_workers
     assert all(one == seen[0] for one in seen)
 
 
+WRONG = [
+    ({"shots": -1}, "at least 1"),
+    ({"seed": 0.5}, "seed must be an integer"),
+    ({"precision": "half"}, "'half'"),
+    ({"observables": "ZZ"}, "must be a sequence"),
+    ({"observables": ["ZZZ"]}, "no Pauli string for 2 qubits"),
+    ({"initial_state": [1, 1, 0, 0]}, "norm 1.41"),
+]
+
+
 def test_wrong_input_raises_at_the_call_and_spends_no_worker():
     with procjob.Backend(workers=2) as backend:
         with pytest.raises(ValueError, match="parameter 'a00' has no value"):
             backend.run(ansatz(2))
         with pytest.raises(TypeError, match="shotz"):
             backend.run(ansatz(2), shotz=3)
+        bound = ansatz(2).bind(dict.fromkeys(ansatz(2).parameters, 0.1))
+        for options, message in WRONG:
+            with pytest.raises((TypeError, ValueError), match=message):
+                backend.run(bound, **options)
+        with pytest.raises(ValueError, match="circuits is empty"):
+            backend.run([])
         assert backend.engine.worker_pids() == []

@@ -12,7 +12,17 @@ from typing import Any
 
 import numpy as np
 from qiskit import QuantumCircuit, qasm2, qasm3
-from qiskit.circuit import ClassicalRegister, Clbit, ControlledGate, Gate, IfElseOp, Instruction
+from qiskit.circuit import (
+    AnnotatedOperation,
+    ClassicalRegister,
+    Clbit,
+    ControlledGate,
+    ControlModifier,
+    Gate,
+    IfElseOp,
+    Instruction,
+    InverseModifier,
+)
 from qiskit.exceptions import QiskitError
 
 from procjob.qiskit.expressions import angle_of
@@ -80,12 +90,35 @@ def from_qasm2(text: str) -> Circuit:
 
 
 def from_qasm3(text: str) -> Circuit:
-    """Convert an OpenQASM 3 program, read by Qiskit's parser, which needs the package ``qiskit_qasm3_import``.
+    """Convert an OpenQASM 3 program, read by Qiskit's parser; ``input float`` variables become free parameters.
 
     Raises:
-        ValueError: it has an instruction that the built-in simulator does not have.
+        TypeError: it is no text.
+        ValueError: it is no OpenQASM 3 (the place is named), or has an instruction that the built-in simulator does not have.
+        qiskit.qasm3.QASM3ImporterError: it is OpenQASM 3 that Qiskit does not read.
+        ImportError: the parser is missing; the extra ``qiskit`` brings it.
+
+    Example:
+        >>> from_qasm3('OPENQASM 3.0; include "stdgates.inc"; input float a; qubit q; bit c; ry(a/2) q; c = measure q;')
+        <Circuit 1 qubits, 1 clbits, 2 operations, depth 2, parameters: a>
     """
-    return from_qiskit(qasm3.loads(text))
+    if not isinstance(text, str):
+        raise TypeError(f"text must be an OpenQASM 3 program, not {text!r}")
+    if not text.strip():
+        raise ValueError("the text is no OpenQASM 3: it is empty")
+    try:
+        return from_qiskit(qasm3.loads(text))
+    except Exception as exc:
+        if type(exc).__name__ != "QASM3ParsingError":  # of the parser, which is imported when it is used
+            raise
+        raise ValueError(f"the text is no OpenQASM 3: {_place(exc)}") from exc
+
+
+def _place(error: Exception) -> str:
+    """What a syntax error says, or where the token is on which the parser gave up, for it then says nothing."""
+    cause = error.__cause__.args[0] if error.__cause__ is not None and error.__cause__.args else None
+    token = getattr(cause, "offendingToken", None)
+    return str(error) or (f"line {token.line}, at {token.text!r}" if token is not None else "it cannot be parsed")
 
 
 def _add_registers(target: Circuit, circuit: QuantumCircuit) -> dict[Clbit, int]:
@@ -136,6 +169,8 @@ class _Converter:
         elif operation.name == "reset":
             self.target.reset(qubits[0])
             self._conditioned(condition)
+        elif isinstance(operation, AnnotatedOperation):
+            self._instruction(self._plain(operation), qubits, clbits, condition)
         elif not (isinstance(operation, Gate) and self._gate(operation, qubits, condition)):
             self._composite(operation, qubits, clbits, condition)
 
@@ -161,6 +196,20 @@ class _Converter:
         for qubit in open_controls:
             self._append_gate("x", [qubit], [], [], condition)
         return True
+
+    def _plain(self, operation: AnnotatedOperation) -> Gate:
+        """The gate that a gate with modifiers is."""
+        gate = operation.base_op
+        if not isinstance(gate, Gate):
+            raise self._unsupported(operation)
+        for modifier in operation.modifiers:
+            if isinstance(modifier, ControlModifier):
+                gate = gate.control(modifier.num_ctrl_qubits, ctrl_state=modifier.ctrl_state, annotated=False)
+            elif isinstance(modifier, InverseModifier):
+                gate = gate.inverse()
+            else:
+                gate = gate.power(modifier.power)
+        return gate
 
     def _known(self, gate: Gate) -> tuple[str, list[Angle]] | None:
         angles = [angle_of(p) for p in gate.params] if gate.name in NAMES or gate.name in _REWRITTEN else []

@@ -109,6 +109,9 @@ class Circuit(GateMethods):
         if name not in GATES:
             raise ValueError(f"there is no gate {name!r}; known: {', '.join(GATES)}; for others use unitary()")
         base = GATES[name]
+        for several in (targets, angles, controls):
+            if not isinstance(several, Iterable):
+                raise TypeError(f"{name}: targets, angles and controls must be sequences such as [0], not {several!r}")
         if len(targets) != base.num_qubits or len(angles) != base.num_params:
             raise ValueError(
                 f"{name} takes {base.num_qubits} qubits and {base.num_params} angles, "
@@ -134,6 +137,8 @@ class Circuit(GateMethods):
                 range or named twice.
         """
         checked = checked_unitary(matrix)
+        if not isinstance(qubits, Iterable):
+            raise TypeError(f"unitary: qubits must be a sequence such as [0], not {qubits!r}")
         if len(checked) != 1 << len(qubits):
             raise ValueError(f"a matrix of shape {checked.shape} does not fit {len(qubits)} qubits")
         found = self._checked_qubits("unitary", [*qubits, *controls])
@@ -176,6 +181,8 @@ class Circuit(GateMethods):
         Raises:
             ValueError: the name is taken, or there would be more classical bits than `MAX_CLBITS`.
         """
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a register must be a string, not {name!r}")
         if any(register.name == name for register in self._registers):
             raise ValueError(f"there is a classical register {name!r} already; use another name")
         start = self.num_clbits
@@ -201,6 +208,8 @@ class Circuit(GateMethods):
         if not self._operations or self._operations[-1].name == "barrier":
             raise ValueError("c_if goes behind a gate, a measurement or a reset")
         clbits = self._classical(classical)
+        if not isinstance(value, SupportsIndex):
+            raise TypeError(f"c_if: the value must be an integer, not {value!r}")
         if not 0 <= operator.index(value) < 1 << len(clbits):
             raise ValueError(f"{classical!r} has {len(clbits)} bits and never holds {value}")
         self._operations[-1] = replace(self._operations[-1], condition=Condition(clbits, int(value)))
@@ -284,14 +293,20 @@ class Circuit(GateMethods):
 
 
 def _integer(value: SupportsIndex, name: str, least: int) -> int:
+    if not isinstance(value, SupportsIndex):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
     number = operator.index(value)
     if number < least:
         raise ValueError(f"{name} must be at least {least}, not {number}")
     return number
 
 
-def _checked_bits(name: str, bits: Iterable[SupportsIndex], count: int, kind: str) -> tuple[int, ...]:
-    found = tuple(operator.index(bit) for bit in bits)
+def _checked_bits(name: str, bits: object, count: int, kind: str) -> tuple[int, ...]:
+    given = tuple(bits) if isinstance(bits, Iterable) else (bits,)
+    for bit in given:
+        if not isinstance(bit, SupportsIndex):
+            raise TypeError(f"{name}: a {kind} must be an integer, not {bit!r}")
+    found = tuple(operator.index(bit) for bit in given)
     for bit in found:
         if not 0 <= bit < count:
             has = f"0 to {count - 1}" if count else "none"

@@ -14,7 +14,15 @@ import numpy as np
 
 from procjob.simulators import sampling
 from procjob.simulators.circuit import Circuit
-from procjob.simulators.inputs import checked_seed, paired, parameter_values
+from procjob.simulators.inputs import (
+    check_one_state,
+    check_options,
+    checked_dtype,
+    checked_seed,
+    initial_states,
+    paired,
+    parameter_values,
+)
 from procjob.simulators.plan import Plan
 from procjob.simulators.result import CircuitResult, Result
 
@@ -45,6 +53,7 @@ def divide(
     """
     settled = {**options, "seed": checked_seed(options.get("seed"))}
     given, parameters = paired(circuits, settled.pop("parameters", None))
+    check_options(given, settled)
     if len(given) == 1:
         return _by_points(plan(given[0]), parameters[0], settled, pieces)
     return _by_circuits(given, parameters, settled, pieces)
@@ -52,6 +61,10 @@ def divide(
 
 def _by_points(plan: Plan, parameters: Any, options: dict[str, Any], pieces: int) -> tuple[list[Run], Join]:
     columns, points = parameter_values(parameters, plan.parameters)
+    check_one_state(plan.is_unitary, options.get("shots", 1), keep_states=options.get("keep_states"))
+    if options.get("initial_state") is not None:
+        dtype = checked_dtype(options.get("precision", "double"))
+        initial_states(options["initial_state"], plan.num_qubits, points, dtype)
     count = columns.shape[1]
     if not points or count << plan.num_qubits < LEAST_AMPLITUDES:
         return [(plan, {**options, "parameters": parameters})], _only

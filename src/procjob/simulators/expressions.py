@@ -272,9 +272,12 @@ def checked_number(value: object, what: str) -> float:
         TypeError: it is no real number.
         ValueError: it is NaN or infinite.
     """
-    if isinstance(value, (str, bytes, complex)) or not hasattr(value, "__float__"):
+    if isinstance(value, (str, bytes, complex)) or not hasattr(value, "__float__") or getattr(value, "ndim", False):
         raise TypeError(f"{what} must be a real number or an expression of parameters, not {value!r}")
-    number = float(value) + 0.0  # -0.0 becomes 0.0: what is equal has the same bits
+    try:
+        number = float(value) + 0.0  # -0.0 becomes 0.0: what is equal has the same bits
+    except OverflowError:
+        number = math.inf
     if not math.isfinite(number):
         raise ValueError(f"{what} must be finite, not {number}; look where it was computed")
     return number

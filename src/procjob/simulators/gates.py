@@ -171,7 +171,10 @@ def checked_unitary(matrix: ArrayLike) -> Complexes:
         ValueError: it is not square, its size is no power of two, it is not finite, or it is not unitary; then the message says its
             deviation max |U U^dagger - 1|.
     """
-    found = np.array(matrix, dtype=np.complex128)
+    try:
+        found = np.array(matrix, dtype=np.complex128)
+    except (TypeError, ValueError) as exc:
+        raise ValueError(f"a unitary must be a square matrix of numbers: {exc}") from None
     if found.ndim != 2 or found.shape[0] != found.shape[1] or found.shape[0].bit_count() != 1 or found.shape[0] < 2:
         raise ValueError(f"a unitary must have shape (2**k, 2**k) with k >= 1, not {found.shape}")
     if not np.isfinite(found).all():

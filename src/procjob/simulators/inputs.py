@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import operator
 import secrets
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,14 +14,11 @@ from procjob.simulators.circuit import Circuit
 from procjob.simulators.expressions import Parameter, Reals
 from procjob.simulators.gates import Complexes
 from procjob.simulators.noise import NoiseModel
+from procjob.simulators.observables import Observable, pauli_sum
 from procjob.simulators.plan import Plan, Plans
 
 #: Values of a circuit's parameters.
 Parameters: TypeAlias = ArrayLike | Mapping[str | Parameter, ArrayLike]
-
-
-#: Bytes from which it is asked how many are available; asking takes longer than a small circuit.
-_WORTH_ASKING = 1 << 27
 
 
 def checked_shots(shots: int | None) -> int | None:
@@ -69,15 +65,48 @@ def checked_dtype(precision: str) -> np.dtype[np.complexfloating]:
     return np.dtype(np.complex128) if precision == "double" else np.dtype(np.complex64)
 
 
+def checked_observables(observables: object) -> tuple[Observable, ...]:
+    """Several observables; what is in each is checked by `pauli_sum`.
+
+    Raises:
+        TypeError: it is one observable, or something else that is no sequence.
+    """
+    if observables is None:
+        return ()
+    if isinstance(observables, (str, Mapping)) or not isinstance(observables, Iterable):
+        raise TypeError(f"observables must be a sequence such as ['ZZ', {{'XI': 0.5}}], not {observables!r}")
+    return tuple(observables)
+
+
+def checked_batch(batch: int | None) -> int | None:
+    """A positive integer, or None.
+
+    Raises:
+        TypeError: it is not an integer.
+        ValueError: it is below 1.
+    """
+    if batch is None:
+        return None
+    if isinstance(batch, bool) or not hasattr(batch, "__index__"):
+        raise TypeError(f"batch must be an integer or None, not {batch!r}")
+    if operator.index(batch) < 1:
+        raise ValueError(f"batch must be at least 1, not {batch}")
+    return operator.index(batch)
+
+
 def paired(circuits: Any, parameters: Any) -> tuple[list[Circuit | Plan], list[Any]]:
     """Circuits or plans, and the parameters of each.
 
     Raises:
         TypeError: one is neither a `Circuit` nor a `Plan`.
-        ValueError: there are not as many sets of parameters as circuits.
+        ValueError: there are no circuits, or not as many sets of parameters as circuits.
     """
     several = not isinstance(circuits, (Plan, Circuit))
+    if several and not isinstance(circuits, Iterable):
+        raise TypeError(f"circuits must be a Circuit, a Plan or a sequence of such, not {circuits!r}")
     given = list(circuits) if several else [circuits]
+    if not given:
+        raise ValueError("circuits is empty; there is nothing to run")
     for circuit in given:
         if not isinstance(circuit, (Plan, Circuit)):
             raise TypeError(f"circuits must be Circuit or Plan objects, not {circuit!r}")
@@ -92,10 +121,33 @@ def planned(circuit: Circuit | Plan, noise: NoiseModel | None, plans: Plans) -> 
     Raises:
         MemoryError: the states, and so the tables of the plan, do not fit in memory.
     """
-    if isinstance(circuit, Plan):
-        return circuit
-    check_memory(3 * 16 << circuit.num_qubits, "a state", circuit.num_qubits)
-    return plans.get(circuit, noise)
+    return circuit if isinstance(circuit, Plan) else plans.get(circuit, noise)
+
+
+def check_options(circuits: Sequence[Circuit | Plan], options: Mapping[str, Any]) -> None:
+    """Check what can be said about a run's options without a plan, for whoever lets others do the run.
+
+    Raises:
+        Exception: what the run would raise.
+    """
+    checked_shots(options.get("shots", 1))
+    checked_dtype(options.get("precision", "double"))
+    for observable in checked_observables(options.get("observables")):
+        for circuit in circuits:
+            pauli_sum(observable, circuit.num_qubits)
+
+
+def check_one_state(unitary: bool, shots: int | None, *, keep_states: bool | None) -> None:
+    """Refuse to ask for the one state of a circuit that has none.
+
+    Raises:
+        ValueError: shots go different ways.
+    """
+    if not unitary and (shots is None or keep_states):
+        raise ValueError(
+            "a circuit with noise, resets, conditions or measurements in the middle has no one state; "
+            "run it with shots and without keep_states"
+        )
 
 
 def parameter_values(parameters: Parameters | None, names: Sequence[str]) -> tuple[Reals, tuple[int, ...]]:
@@ -155,7 +207,10 @@ def _from_array(parameters: ArrayLike, names: Sequence[str]) -> tuple[Reals, tup
 
 
 def _real(value: ArrayLike) -> Reals:
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as exc:  # rows of different lengths
+        raise ValueError(f"parameter values must make an array: {exc}") from None
     if array.dtype.kind not in "fiu":
         raise TypeError(f"parameter values must be real numbers, not of type {array.dtype}")
     return array.astype(np.float64, copy=False)
@@ -173,13 +228,16 @@ def initial_states(
         dtype: of the amplitudes.
 
     Raises:
+        TypeError: it is one number, but no integer.
         ValueError: the shape does not fit, it is not normalised (its norm is said), or not finite.
     """
     size = 1 << num_qubits
     if state is None or np.ndim(state) == 0:
+        if state is not None and not hasattr(state, "__index__"):
+            raise TypeError(f"initial_state must be the number of a basis state, or amplitudes, not {state!r}")
         number = 0 if state is None else operator.index(state)  # type: ignore[arg-type]
         if not 0 <= number < size:
-            raise ValueError(f"initial_state {number} is no basis state of {num_qubits} qubits")
+            raise ValueError(f"initial_state must be 0 to {size - 1} for {num_qubits} qubits, not {number}")
         out = np.zeros((1, size), dtype=dtype)
         out[0, number] = 1
         return out
@@ -191,27 +249,3 @@ def initial_states(
         worst = float(norms[int(np.argmax(np.abs(norms - 1)))])
         raise ValueError(f"initial_state must be normalised, but has norm {worst:.6g}")
     return np.atleast_2d(given).astype(dtype)
-
-
-def check_memory(needed: int, what: str, num_qubits: int) -> None:
-    """Refuse what would not fit in memory, before anything is allocated.
-
-    Raises:
-        MemoryError: fewer bytes are available than needed; both are said.
-    """
-    available = _available() if needed > _WORTH_ASKING else None
-    if available is not None and needed > available:
-        raise MemoryError(
-            f"{what} of {num_qubits} qubits needs {needed:,} bytes, but {available:,} are available; "
-            "use fewer qubits or points, precision='single', or keep_states=False"
-        )
-
-
-def _available() -> int | None:
-    """Bytes that can be allocated without swapping; None where it is not known."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    found = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")]
-    return found[0] if found else None

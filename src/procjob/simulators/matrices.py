@@ -64,12 +64,11 @@ class AngleTable:
             return np.empty((0, values.shape[1]))
         if not len(values):
             return np.repeat(self._offsets, values.shape[1], axis=1)
-        angles = values[self._order] * self._factors + self._offsets
-        if self._others:
-            named = {name: values[column] for name, column in self._columns.items()}
-            with np.errstate(all="ignore"):  # what is not finite is refused below
-                for slot, expression in self._others:
-                    angles[slot] = expression.evaluate(named)
+        with np.errstate(all="ignore"):  # what is not finite is refused below
+            angles = values[self._order] * self._factors + self._offsets
+            named = {name: values[column] for name, column in self._columns.items()} if self._others else {}
+            for slot, expression in self._others:
+                angles[slot] = expression.evaluate(named)
         if not np.isfinite(angles).all():
             slot = int(np.argwhere(~np.isfinite(angles))[0, 0])
             raise ValueError(f"the angle {list(self._slots)[slot]!r} is NaN or infinite at some point")

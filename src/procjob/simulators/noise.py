@@ -7,7 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from procjob.simulators.expressions import checked_number
+from procjob.simulators.gates import GATES
 from procjob.simulators.operations import Operation
+
+#: Qubits of the largest gate that depolarizing noise can follow.
+MOST_QUBITS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,8 @@ class NoiseModel:
         On m qubits each of the 4**m - 1 Pauli strings has probability / 4**m, as in Aer's ``depolarizing_error``.
 
         Raises:
-            ValueError: the probability is not between 0 and 1.
+            ValueError: the probability is not between 0 and 1, or there is no gate of a name. To compile a circuit raises it too, if
+                the noise follows a gate of more than `MOST_QUBITS` qubits.
         """
         return self._with("depolarizing", gates, {"p": _probability(probability)})
 
@@ -71,6 +76,8 @@ class NoiseModel:
         Raises:
             ValueError: a key is not X, Y or Z, or the probabilities are not between 0 and 1, alone and in sum.
         """
+        if not isinstance(probabilities, Mapping):
+            raise TypeError(f"pauli takes a mapping such as {{'X': 0.01}}, not {probabilities!r}")
         if unknown := probabilities.keys() - set("XYZ"):
             raise ValueError(f"pauli takes probabilities of X, Y and Z, not of {min(unknown)!r}")
         _probability(sum(_probability(value) for value in probabilities.values()))
@@ -102,6 +109,9 @@ class NoiseModel:
     def _with(self, kind: str, gates: list[str] | None, values: Mapping[str, float]) -> NoiseModel:
         if isinstance(gates, str):
             raise TypeError(f"gates must be a list of names, not the string {gates!r}")
+        for name in gates or ():
+            if not _is_name(name):
+                raise ValueError(f"there is no gate {name!r}; names are such as 'x', 'cx', 'ccx', 'rz' or 'unitary'")
         rule = _Rule(kind, None if gates is None else frozenset(gates), tuple(values.items()))
         return replace(self, rules=(*self.rules, rule))
 
@@ -114,8 +124,21 @@ def _channels(rule: _Rule, qubits: tuple[int, ...]) -> Iterator[PauliChannel | A
         for qubit in qubits:
             yield PauliChannel((qubit,), tuple(values), tuple(values.values()))
     else:
+        if len(qubits) > MOST_QUBITS:
+            raise ValueError(
+                f"depolarizing noise on a gate of {len(qubits)} qubits has 4**{len(qubits)} Pauli strings; at most {MOST_QUBITS} "
+                "qubits are possible: name the gates that it follows by gates=[...], or decompose the large one"
+            )
         strings = ["".join(letters) for letters in itertools.product("IXYZ", repeat=len(qubits))][1:]
         yield PauliChannel(qubits, tuple(strings), (values["p"] / 4 ** len(qubits),) * len(strings))
+
+
+def _is_name(name: object) -> bool:
+    """Whether a gate can have this name: that of a base, with any number of c before it."""
+    if not isinstance(name, str):
+        return False
+    bases = [name[at:] for at in range(len(name)) if not name[:at].strip("c")]
+    return any(base in GATES or base == "unitary" for base in bases)
 
 
 def _probability(value: float) -> float:

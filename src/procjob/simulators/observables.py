@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,11 @@ from procjob.simulators.gates import Complexes
 
 #: A Pauli string, or a mapping of strings to coefficients.
 Observable: TypeAlias = str | Mapping[str, float]
+
+#: Basis states whose weights and products are computed together, so that they take little memory beside the states.
+PART = 1 << 16
+#: Bytes of weights that are kept from one batch to the next; more are computed each time.
+_KEPT = 1 << 24
 
 _SPARSE = re.compile(r"(?:[IXYZ]\d+)(?:\s*[IXYZ]\d+)*")
 
@@ -31,15 +37,16 @@ class PauliSum:
     num_qubits: int
     terms: tuple[tuple[int, tuple[tuple[int, int, float], ...]], ...]
 
-    def weights(self) -> list[tuple[int, NDArray[np.inexact]]]:
-        """For each set of flipped bits the factor of every basis state, shape (2**n,)."""
-        states = np.arange(1 << self.num_qubits, dtype=np.int64)
+    def weights(self, first: int) -> list[tuple[int, NDArray[np.inexact]]]:
+        """For each set of flipped bits the factor of each basis state of the `PART` that begins with `first`."""
+        size = min(PART, 1 << self.num_qubits)
         out: list[tuple[int, NDArray[np.inexact]]] = []
         for flips, terms in self.terms:
-            factors: NDArray[np.inexact] = np.zeros(len(states), dtype=np.complex128 if flips else np.float64)
+            factors: NDArray[np.inexact] = np.zeros(size, dtype=np.complex128 if flips else np.float64)
             for signs, ys, coefficient in terms:
                 factor = coefficient * 1j**ys if flips else coefficient
-                factors = factors + np.where(_parity(states & signs), -factor, factor)
+                factor = -factor if (signs & first).bit_count() % 2 else factor
+                factors = factors + np.where(_is_odd(signs % PART, size), -factor, factor)
             out.append((flips, factors))
         return out
 
@@ -72,6 +79,8 @@ def pauli_sum(observable: Observable, num_qubits: int) -> PauliSum:
 
 
 def _masks(text: str, num_qubits: int) -> tuple[int, int, int]:
+    if not isinstance(text, str):
+        raise TypeError(f"a Pauli string must be text such as 'ZZ' or 'X0 Z1', not {text!r}")
     if _SPARSE.fullmatch(text):
         pairs = [(letter, int(number)) for letter, number in re.findall(r"([IXYZ])(\d+)", text)]
     elif re.fullmatch("[IXYZ]+", text) and len(text) == num_qubits:
@@ -86,51 +95,71 @@ def _masks(text: str, num_qubits: int) -> tuple[int, int, int]:
     return flips, signs, sum(letter == "Y" for letter, _ in pairs)
 
 
-def _parity(values: NDArray[np.int64]) -> NDArray[np.integer]:
-    """Whether the number of ones is odd."""
-    if hasattr(np, "bitwise_count"):  # NumPy 2
-        return np.bitwise_count(values) & 1
+@functools.lru_cache(maxsize=64)
+def _is_odd(mask: int, size: int) -> NDArray[np.bool_]:
+    """Whether the number of ones of x & mask is odd, for x below size."""
+    values = np.arange(size, dtype=np.int64) & mask
     for shift in (32, 16, 8, 4, 2, 1):
-        values = values ^ (values >> shift)
-    return values & 1
+        values ^= values >> shift
+    return (values & 1).astype(bool)
 
 
 class Expectation:
-    """Expectation values of several observables, prepared once for many batches.
+    """Expectation values of several observables for many batches.
 
-    Terms that flip the same bits share one product of the state with itself. Sums are NumPy's pairwise sums over one point's
-    contiguous terms: their order depends on the number of qubits only.
+    Terms that flip the same bits share one product of the state with itself. The sum over a point's basis states is NumPy's pairwise
+    sum over each `PART` of them, added in order: it depends on the number of qubits only.
     """
 
     def __init__(self, observables: Sequence[PauliSum]) -> None:
-        self._count = len(observables)
-        self._parts: dict[int, list[tuple[int, NDArray[np.inexact]]]] = {}
-        for number, observable in enumerate(observables):
-            for flips, weights in observable.weights():
-                self._parts.setdefault(flips, []).append((number, weights))
+        self._observables = observables
+        self._size = 1 << observables[0].num_qubits if observables else 0
+        self._known: dict[int, dict[int, list[tuple[int, NDArray[np.inexact]]]]] = {}
+        self._keeps = sum(len(o.terms) for o in observables) * self._size * 16 <= _KEPT
 
     def evaluate(self, states: Complexes) -> Reals:
         """Values of shape (points, observables) for states of shape (points, 2**n)."""
-        out = np.zeros((len(states), self._count))
-        for flips, parts in self._parts.items():
-            product = probabilities(states) if not flips else _flipped_product(states, flips)
-            for number, weights in parts:
-                out[:, number] += np.sum((product * weights).real, axis=1)
+        out = np.zeros((len(states), len(self._observables)))
+        for first in range(0, self._size, PART):
+            for flips, weighted in self._weights(first).items():
+                product = _product(states, first, flips)
+                for number, weights in weighted:
+                    out[:, number] += np.sum((product * weights).real, axis=1)
         return out
 
+    def _weights(self, first: int) -> dict[int, list[tuple[int, NDArray[np.inexact]]]]:
+        """Weights of a part of the basis states, with the number of the observable, by flipped bits."""
+        if first in self._known:
+            return self._known[first]
+        found: dict[int, list[tuple[int, NDArray[np.inexact]]]] = {}
+        for number, observable in enumerate(self._observables):
+            for flips, weights in observable.weights(first):
+                found.setdefault(flips, []).append((number, weights))
+        if self._keeps:
+            self._known[first] = found
+        return found
 
-def probabilities(states: Complexes) -> Reals:
-    """|amplitude|**2, in double precision."""
-    real, imag = states.real.astype(np.float64), states.imag.astype(np.float64)
-    real *= real
-    imag *= imag
-    real += imag
-    return real
+
+def probabilities(states: Complexes, out: Reals | None = None) -> Reals:
+    """|amplitude|**2, in double precision; into `out` of the same shape if it is given."""
+    if out is None:
+        out = np.empty(states.shape)
+    for at in range(0, states.shape[1], PART):
+        part, goal = states[:, at : at + PART], out[:, at : at + PART]
+        goal[:] = part.real
+        goal *= goal
+        imag = part.imag.astype(np.float64)
+        imag *= imag
+        goal += imag
+    return out
 
 
-def _flipped_product(states: Complexes, flips: int) -> Complexes:
-    """conj(a[x ^ flips]) * a[x]."""
-    index = np.arange(states.shape[1]) ^ flips
+def _product(states: Complexes, first: int, flips: int) -> NDArray[np.inexact]:
+    """conj(a[x ^ flips]) * a[x] for a part of the basis states x."""
+    part = states[:, first : first + PART]
+    if not flips:
+        return probabilities(part)
+    index = np.arange(first, first + part.shape[1]) ^ flips
     product: Complexes = np.take(states, index, axis=1).astype(np.complex128, copy=False).conj()
-    product *= states
+    product *= part
     return product

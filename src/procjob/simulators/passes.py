@@ -23,6 +23,9 @@ ONE_THREAD = 1 << 18
 #: log2 of the amplitudes that a walk takes through all its lower blocks before it goes on to the next: they stay in cache.
 SLICE = 15
 
+#: Phases that are computed together where every basis state has its own, so that they take little memory beside the states.
+PHASES = 1 << 16
+
 
 @dataclass(slots=True)
 class Buffers:
@@ -132,17 +135,24 @@ class Phase:
             buffers.state *= self.constant
         if not self.slots:
             return
-        exponents = angles[self.slots[0]][:, None] * self.table[0]
-        for slot, row in zip(self.slots[1:], self.table[1:], strict=True):
-            exponents += angles[slot][:, None] * row  # in this order for every batch
-        factors = phase_factor(exponents).astype(buffers.state.dtype, copy=False)
         if self.levels is None:
-            buffers.state *= factors
-        elif len(factors) == len(buffers.state):
+            for at in range(0, buffers.state.shape[1], PHASES):
+                part = slice(at, at + PHASES)
+                buffers.state[:, part] *= self._factors(angles, part, buffers.state.dtype)
+            return
+        factors = self._factors(angles, slice(None), buffers.state.dtype)
+        if len(factors) == len(buffers.state):
             factors.take(self.levels, axis=1, out=buffers.spare, mode="clip")
             buffers.state *= buffers.spare
         else:
             buffers.state *= factors[:, self.levels]
+
+    def _factors(self, angles: Reals, part: slice, dtype: np.dtype[np.complexfloating]) -> Complexes:
+        """Those of some columns of the table."""
+        exponents = angles[self.slots[0]][:, None] * self.table[0, part]
+        for slot, row in zip(self.slots[1:], self.table[1:, part], strict=True):
+            exponents += angles[slot][:, None] * row  # in this order for every batch
+        return phase_factor(exponents).astype(dtype, copy=False)
 
     def __str__(self) -> str:
         levels = f" with {self.table.shape[1]} levels" if self.levels is not None else ""

@@ -22,6 +22,7 @@ from procjob.simulators.expressions import Reals
 from procjob.simulators.fusion import best_groups
 from procjob.simulators.lowering import lower
 from procjob.simulators.matrices import MatrixProgram
+from procjob.simulators.memory import check_state
 from procjob.simulators.noise import AmplitudeDamping, NoiseModel, PauliChannel
 from procjob.simulators.operations import Condition, Operation
 from procjob.simulators.passes import Buffers, Pass, fill_product_state, keeps_zero, leading_blocks
@@ -126,9 +127,11 @@ class Plan:
         return sum(len(step.passes) if isinstance(step, Unitary) else 1 for step in self.steps)
 
     @property
-    def size(self) -> int:
-        """About how many bytes it takes: an index for each amplitude in each pass."""
-        return 4096 + 8 * (self.num_passes << self.num_qubits)
+    def nbytes(self) -> int:
+        """Bytes of its tables of permutations and phases; steps may share one."""
+        passes = [p for step in self.steps if isinstance(step, Unitary) for p in step.passes]
+        tables = [getattr(p, name) for p in passes for name in p.__slots__]
+        return sum({id(table): table.nbytes for table in tables if isinstance(table, np.ndarray)}.values())
 
     @property
     def is_unitary(self) -> bool:
@@ -166,10 +169,17 @@ def batch_size(num_qubits: int) -> int:
 def compile(circuit: Circuit, noise: NoiseModel | None = None) -> Plan:  # noqa: A001  the name of the step, everywhere
     """Compile a circuit. Pure: the same circuit and noise give the same plan.
 
+    Raises:
+        TypeError: it is no `Circuit`.
+        MemoryError: its states, and so the tables of the plan, do not fit in memory.
+
     Example:
         >>> compile(Circuit(3).h(0).cx(0, 1).cx(1, 2))
         <Plan 3 qubits, 1 passes over the state: 1 Block>
     """
+    if not isinstance(circuit, Circuit):
+        raise TypeError(f"circuit must be a Circuit, not {circuit!r}; procjob.qiskit converts those of Qiskit")
+    check_state(circuit.num_qubits)
     model = NoiseModel() if noise is None else noise
     parameters = circuit.parameters
     body, measured = _split_measurements([o for o in circuit.operations if o.name != "barrier"])
@@ -210,7 +220,8 @@ class Plans:
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[Hashable, ...], Plan] = OrderedDict()
+        self._kept: OrderedDict[tuple[Hashable, ...], tuple[Plan, int]] = OrderedDict()
+        self._nbytes = 0
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[Plans], tuple[()]]:
@@ -220,14 +231,18 @@ class Plans:
         """The plan of a circuit; always with the same noise."""
         content = (circuit.num_qubits, circuit.registers, circuit.operations)
         with self._lock:
-            found = self._kept.pop(content, None)
-        if found is None:
-            found = compile(circuit, noise)
+            if content in self._kept:
+                self._kept.move_to_end(content)
+                return self._kept[content][0]
+        plan = compile(circuit, noise)
         with self._lock:
-            self._kept[content] = found  # as the last one used
-            while len(self._kept) > 1 and sum(plan.size for plan in self._kept.values()) > KEPT:
-                self._kept.popitem(last=False)
-        return found
+            if content not in self._kept:  # another thread may have been faster
+                self._kept[content] = plan, plan.nbytes + 4096
+                self._nbytes += plan.nbytes + 4096
+            while len(self._kept) > 1 and self._nbytes > KEPT:
+                _, (_, nbytes) = self._kept.popitem(last=False)
+                self._nbytes -= nbytes
+        return plan
 
 
 def _step(operation: Operation) -> Measure | Reset:

@@ -70,11 +70,14 @@ def stream(seed: int, circuit: int, shots: int, draws: int) -> Stream:
 
 
 def thresholds(probabilities: Reals) -> NDArray[np.int64]:
-    """Cumulative probabilities as integers: shape (points, states), the last one 2**53."""
-    sums = np.cumsum(probabilities, axis=1)
-    out = (sums * (float(1 << BITS) / sums[:, -1:])).astype(np.int64)
+    """Cumulative probabilities as integers: shape (points, states), the last one 2**53. What is given is overwritten."""
+    sums = np.cumsum(probabilities, axis=1, out=probabilities)
+    total = sums[:, -1:].copy()
     # States behind the last one that is possible get nothing of what rounding leaves over.
-    out[sums >= sums[:, -1:]] = 1 << BITS
+    ends = sums >= total
+    sums *= float(1 << BITS) / total
+    out = sums.astype(np.int64)
+    out[ends] = 1 << BITS
     return out
 
 
@@ -82,24 +85,30 @@ def sample(probabilities: Reals, numbers: NDArray[np.int64]) -> NDArray[np.int64
     """Basis states of shots in order.
 
     Args:
-        probabilities: shape (points, states).
+        probabilities: shape (points, states); overwritten.
         numbers: shape (points, shots).
     """
     points, size = probabilities.shape
     offsets = np.arange(points, dtype=np.int64)[:, None] << BITS
-    table = (thresholds(probabilities) + offsets).ravel()
-    found = np.searchsorted(table, (numbers + offsets).ravel(), side="right").reshape(numbers.shape)
+    table = thresholds(probabilities)
+    table += offsets
+    found = np.searchsorted(table.ravel(), (numbers + offsets).ravel(), side="right").reshape(numbers.shape)
     return np.asarray(found - (np.arange(points, dtype=np.int64) * size)[:, None])
 
 
 def histogram(probabilities: Reals, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How often each basis state is drawn, shape (points, states): the counts of what `sample` returns, faster."""
+    """How often each basis state is drawn, shape (points, states): the counts of what `sample` returns, faster.
+
+    Overwrites the probabilities, as `sample` does.
+    """
     points, shots = numbers.shape
     offsets = np.arange(points, dtype=np.int64)[:, None] << BITS
     drawn = np.sort(numbers, axis=1)
     drawn += offsets
     drawn = drawn.reshape(-1)
-    below = np.searchsorted(drawn, (thresholds(probabilities) + offsets).ravel(), side="left")
+    table = thresholds(probabilities)
+    table += offsets
+    below = np.searchsorted(drawn, table.ravel(), side="left")
     below = below.reshape(probabilities.shape) - (np.arange(points) * shots)[:, None]
     return np.asarray(np.diff(below, axis=1, prepend=0))
 

@@ -16,8 +16,10 @@ from procjob.simulators.expressions import Reals
 from procjob.simulators.gates import Complexes
 from procjob.simulators.inputs import (
     Parameters,
-    check_memory,
+    check_one_state,
+    checked_batch,
     checked_dtype,
+    checked_observables,
     checked_seed,
     checked_shots,
     initial_states,
@@ -25,6 +27,7 @@ from procjob.simulators.inputs import (
     parameter_values,
     planned,
 )
+from procjob.simulators.memory import check_memory
 from procjob.simulators.noise import NoiseModel
 from procjob.simulators.observables import Expectation, Observable, pauli_sum, probabilities
 from procjob.simulators.passes import Buffers
@@ -44,6 +47,9 @@ class StatevectorSimulator:
     The same seed gives the same bits for a point in every batch, whatever else is in it: random numbers belong to (seed,
     number of the circuit, number of the point, number of the shot), see `procjob.simulators.sampling`.
 
+    A run takes at most three times the memory of the states that it has at once (those of a batch, and with ``keep_states`` all that
+    are kept), the tables of the plan (`Plan.nbytes`), which are there once for all batches, and 8 MB.
+
     Args:
         noise: what goes wrong; circuits then run as trajectories, one for each shot.
         batch: how many states share one call; None: as many as stay in cache. Results do not depend on it.
@@ -61,10 +67,10 @@ class StatevectorSimulator:
     """
 
     def __init__(self, *, noise: NoiseModel | None = None, batch: int | None = None) -> None:
-        if batch is not None and batch < 1:
-            raise ValueError(f"batch must be at least 1, not {batch}")
+        if noise is not None and not isinstance(noise, NoiseModel):
+            raise TypeError(f"noise must be a NoiseModel or None, not {noise!r}")
         self._noise = noise
-        self._batch = batch
+        self._batch = checked_batch(batch)
         self._plans = Plans()
 
     def run(
@@ -106,13 +112,14 @@ class StatevectorSimulator:
         """
         given, values = paired(circuits, parameters)
         checked = checked_shots(shots)
+        sums = checked_observables(observables)
         options = _Options(
             checked,
             checked_seed(seed),
             memory,
-            tuple(observables or ()),
+            sums,
             checked_dtype(precision),
-            (checked is None and not observables) if keep_states is None else keep_states,
+            (checked is None and not sums) if keep_states is None else keep_states,
             first[1],
             self._batch,
             {},
@@ -164,15 +171,13 @@ def _run_circuit(
     kept = 2 * values.shape[1] if options.keep_states else 0  # parts, then the whole
     check_memory(
         (3 * min(batch, max(values.shape[1], options.shots or 1)) + kept) * size * options.dtype.itemsize,
-        "a batch of states",
+        "a batch of states of {} qubits",
         plan.num_qubits,
+        remedy="use fewer qubits or points, precision='single', or keep_states=False",
     )
+    _check_shots(plan, values.shape[1], options)
     unitary = plan.is_unitary
-    if not unitary and (options.shots is None or options.keep_states):
-        raise ValueError(
-            "a circuit with noise, resets, conditions or measurements in the middle has no one state; "
-            "run it with shots and without keep_states"
-        )
+    check_one_state(unitary, options.shots, keep_states=options.keep_states)
     from_zero = unitary and initial_state is None and len(plan.steps) > 0
     start = None if from_zero else initial_states(initial_state, plan.num_qubits, points, options.dtype)
     collected = _Collected(plan, options, number)
@@ -185,6 +190,22 @@ def _run_circuit(
             assert begin is not None
             collected.trajectories(values[:, part], begin, first)
     return collected.result(points)
+
+
+def _check_shots(plan: Plan, points: int, options: _Options) -> None:
+    """Refuse shots of one point, or outcomes of all points, that do not fit."""
+    shots = options.shots or 0
+    at_once = (
+        32 * shots * (1 if plan.is_unitary else plan.draws)
+    )  # random numbers, and what is sorted and counted of them
+    outcomes = 8 * shots * points if options.memory else 16 * points * min(shots, 1 << plan.num_clbits)
+    check_memory(
+        at_once + 2 * outcomes,  # parts, then the whole
+        "sampling {:,} shots at {:,} points",
+        shots,
+        points,
+        remedy="use fewer shots or points at a time, memory=False, or shots=None for exact values",
+    )
 
 
 class _Collected:
@@ -223,7 +244,9 @@ class _Collected:
             self._values.append(found)
             self._errors.append(np.zeros_like(found))
         if self._measures:
-            self._sample(probabilities(buffers.state), first)
+            # What was the spare array has room for one real number for each amplitude.
+            room = buffers.spare.reshape(-1).view(np.float64)[: buffers.spare.size].reshape(buffers.spare.shape)
+            self._sample(probabilities(buffers.state, room), first)
         if self._options.keep_states:
             buffers.state = np.empty_like(buffers.state)  # the other one is kept
 
@@ -279,6 +302,7 @@ class _Collected:
                     found.append(self._expectation.evaluate(states))
                 if self._measures:
                     outcomes.append(shots.measure(states))
+                del states  # before the next ones are made
             if self._measures:
                 self._keep(np.concatenate(outcomes)[None])
             if self._options.observables:

@@ -7,8 +7,6 @@ the number of qubits only.
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,7 +47,8 @@ class Trajectories:
                 break
             state = _evolved(step, state, self._values)
             common += 1
-        states = np.repeat(state, len(self._numbers), axis=0)
+        states = state if len(self._numbers) == 1 else np.repeat(state, len(self._numbers), axis=0)
+        del state
         for step in self._plan.steps[common:]:
             states = self._conditional(step, states)
         return states
@@ -69,6 +68,8 @@ class Trajectories:
         if step.condition is None:
             return self._apply(step, states, np.arange(len(states)))
         rows = np.flatnonzero(_holds(step.condition, self.clbits))
+        if len(rows) == len(states):
+            return self._apply(step, states, rows)
         states[rows] = self._apply(step, states[rows], rows)
         return states
 
@@ -132,10 +133,13 @@ def _collapse(qubit: int, states: Complexes, numbers: NDArray[np.int64], *, flip
     total = weights[0] + weights[1]
     ones: NDArray[np.bool_] = numbers * 2.0**-BITS * total < weights[1]
     scale = 1 / np.sqrt(np.where(ones, weights[1], weights[0]))[:, None, None]
-    kept = np.where(ones[:, None, None], one, zero) * scale.astype(states.real.dtype)
-    to_one = ones[:, None, None] if not flip else np.zeros((1, 1, 1), dtype=bool)
-    zero[:] = np.where(to_one, 0, kept)
-    one[:] = np.where(to_one, kept, 0)
+    kept = np.where(ones[:, None, None], one, zero)
+    kept *= scale.astype(states.real.dtype)
+    to_one = ones & (not flip)
+    zero[:] = kept
+    zero[to_one] = 0
+    one[:] = kept
+    one[~to_one] = 0
     return ones
 
 
@@ -147,9 +151,11 @@ def _damp(channel: AmplitudeDamping, states: Complexes, numbers: NDArray[np.int6
     decayed = numbers * 2.0**-BITS * total < channel.gamma * weights[1]
     left = np.where(decayed, weights[1], weights[0] + (1 - channel.gamma) * weights[1])
     scale = (1 / np.sqrt(left))[:, None, None].astype(states.real.dtype)
-    jump = decayed[:, None, None]
-    new_zero = np.where(jump, one, zero) * scale
-    one[:] = np.where(jump, 0, one * states.dtype.type(np.sqrt(1 - channel.gamma))) * scale
+    new_zero = np.where(decayed[:, None, None], one, zero)
+    new_zero *= scale
+    one *= states.dtype.type(np.sqrt(1 - channel.gamma))
+    one *= scale
+    one[decayed] = 0
     zero[:] = new_zero
     return states
 
@@ -159,20 +165,22 @@ def _pauli(channel: PauliChannel, states: Complexes, numbers: NDArray[np.int64])
     chosen = np.searchsorted(limits, numbers * 2.0**-BITS, side="right")
     for index, string in enumerate(channel.strings):
         rows = np.flatnonzero(chosen == index)
-        if len(rows) and string.strip("I"):
-            gather, signs = _pauli_tables(string, channel.qubits, states.shape[1])
-            states[rows] = states[rows][:, gather] * signs.astype(states.real.dtype)
+        if len(rows) == len(states):
+            _apply_paulis(string, channel.qubits, states)
+        elif len(rows):
+            some = states[rows]
+            _apply_paulis(string, channel.qubits, some)
+            states[rows] = some
     return states
 
 
-@functools.lru_cache(maxsize=64)
-def _pauli_tables(string: str, qubits: tuple[int, ...], size: int) -> tuple[NDArray[np.intp], Reals]:
-    """Index and signs of a Pauli string, up to a global phase."""
-    index = np.arange(size, dtype=np.intp)
-    signs = np.ones(size)
+def _apply_paulis(string: str, qubits: tuple[int, ...], states: Complexes) -> None:
+    """Apply a Pauli string in place, up to a global phase."""
     for letter, qubit in zip(reversed(string), qubits, strict=True):
+        zero, one = _halves(qubit, states)
         if letter in "XY":
-            index ^= 1 << qubit
+            kept = zero.copy()
+            zero[:] = one
+            one[:] = kept
         if letter in "YZ":
-            signs *= 1.0 - 2.0 * (np.arange(size) >> qubit & 1)
-    return index, signs
+            np.negative(one, out=one)

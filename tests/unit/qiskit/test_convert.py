@@ -5,8 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
-from qiskit.circuit import Parameter, ParameterVector
-from qiskit.circuit.library import C3XGate, QFTGate, efficient_su2, get_standard_gate_name_mapping
+from qiskit.circuit import (
+    AnnotatedOperation,
+    ControlModifier,
+    InverseModifier,
+    Parameter,
+    ParameterVector,
+    PowerModifier,
+)
+from qiskit.circuit.library import C3XGate, QFTGate, RXGate, SGate, efficient_su2, get_standard_gate_name_mapping
 from qiskit.circuit.random import random_circuit
 from qiskit.quantum_info import Operator, random_unitary
 
@@ -75,6 +82,17 @@ def test_open_controls_global_phases_and_composites_are_the_same_operator():
     circuit.append(QFTGate(3), [3, 1, 0])
     circuit.unitary(random_unitary(4, seed=1), [2, 0])
     assert_same(circuit)
+
+
+def test_gates_with_modifiers_are_the_same_operator_and_keep_their_parameters():
+    angle = Parameter("angle")
+    circuit = QuantumCircuit(3)
+    circuit.append(AnnotatedOperation(RXGate(angle), [ControlModifier(2, ctrl_state=1), InverseModifier()]), [2, 0, 1])
+    circuit.append(AnnotatedOperation(SGate(), [PowerModifier(0.5), ControlModifier(1)]), [1, 2])
+    converted = from_qiskit(circuit)
+    assert converted.parameters == ("angle",)
+    bound = converted.bind({"angle": 0.7})
+    np.testing.assert_allclose(operator_of(bound), Operator(circuit.assign_parameters([0.7])).data, atol=1e-12)
 
 
 def test_parameters_stay_free_and_keep_their_names_and_formulas():

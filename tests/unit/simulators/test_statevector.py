@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -183,6 +184,15 @@ def test_bits_stand_where_they_were_measured_to_registers_apart():
     assert StatevectorSimulator().run(circuit, shots=3).get_counts() == {"01 10": 3}
 
 
+@pytest.mark.parametrize("after", [[], [2]], ids=["at the end", "with a reset before"])
+def test_a_bit_that_is_measured_twice_holds_the_later_outcome(after):
+    circuit = Circuit(3, 1).x(0)
+    for qubit in after:
+        circuit.reset(qubit)
+    circuit.measure(0, 0).measure(1, 0)
+    assert StatevectorSimulator().run(circuit, shots=5).get_counts() == {"0": 5}
+
+
 def test_expectation_values_are_those_of_the_matrices():
     circuit = ansatz(3, phases=True)
     values = points(circuit, 4)
@@ -227,19 +237,43 @@ BAD = {
     "text": (ONE, {"parameters": ["x"]}, TypeError, "real numbers"),
     "negative shots": (Circuit(1), {"shots": -1}, ValueError, "at least 1.*-1"),
     "fractional shots": (Circuit(1), {"shots": 1.5}, TypeError, "1.5"),
+    "no shots": (ONE, {"parameters": [1.0], "shots": 0}, ValueError, "at least 1.*not 0"),
+    "true shots": (Circuit(1), {"shots": True}, TypeError, "True"),
+    "infinite": (ONE, {"parameters": {"a": [1.0, np.inf]}}, ValueError, "'a' is inf at point 1"),
+    "too large": (Circuit(1).rx(1e10 * A, 0), {"parameters": [1e300]}, ValueError, "NaN or infinite"),
+    "ragged": (ONE, {"parameters": [[1.0], [1.0, 2.0]]}, ValueError, "must make an array"),
+    "complex": (ONE, {"parameters": [1j]}, TypeError, "not of type complex128"),
+    "parameters of nothing": (Circuit(1), {"parameters": [1.0]}, ValueError, r"\(0,\) or \(points, 0\)"),
     "negative seed": (Circuit(1), {"seed": -1}, ValueError, "-1"),
     "fractional seed": (Circuit(1), {"seed": 0.5}, TypeError, "0.5"),
     "precision": (Circuit(1), {"precision": "half"}, ValueError, "half"),
     "observable of wrong length": (Circuit(2), {"observables": ["Z"]}, ValueError, "'Z' is no Pauli string for 2"),
     "observable beyond": (Circuit(2), {"observables": ["Z2"]}, ValueError, "beyond"),
     "observable of wrong type": (Circuit(2), {"observables": [3]}, TypeError, "not 3"),
+    "one observable": (Circuit(2), {"observables": "ZZ"}, TypeError, "must be a sequence such as .*not 'ZZ'"),
+    "one sum": (Circuit(2), {"observables": {"ZZ": 2.0}}, TypeError, "must be a sequence such as .*not {'ZZ': 2.0}"),
+    "a coefficient with NaN": (Circuit(1), {"observables": [{"Z": np.nan}]}, ValueError, "'Z' must be finite"),
+    "a complex coefficient": (Circuit(1), {"observables": [{"Z": 1j}]}, TypeError, "not 1j"),
+    "a number as string": (Circuit(1), {"observables": [{3: 1.0}]}, TypeError, "such as 'ZZ' or 'X0 Z1', not 3"),
+    "initial state with NaN": (Circuit(1), {"initial_state": [np.nan, 0]}, ValueError, "norm nan"),
+    "a fraction as initial state": (Circuit(1), {"initial_state": 0.5}, TypeError, "not 0.5"),
     "initial state of wrong shape": (Circuit(2), {"initial_state": [1, 0]}, ValueError, r"\(4,\)"),
     "initial state not normalised": (Circuit(1), {"initial_state": [1, 1]}, ValueError, "norm 1.41421"),
-    "initial state beyond": (Circuit(1), {"initial_state": 2}, ValueError, "no basis state"),
+    "initial state beyond": (Circuit(1), {"initial_state": 2}, ValueError, r"must be 0 to 1 for 1 qubits, not 2"),
     "too many qubits": (Circuit(50), {}, MemoryError, r"needs [\d,]+ bytes, but [\d,]+ are available"),
     "too many qubits with gates": (Circuit(50).cx(0, 49), {}, MemoryError, "a state of 50 qubits needs"),
+    "far too many qubits": (Circuit(2000), {}, MemoryError, r"needs 2\*\*2005 bytes"),
+    "too many points to keep": (Circuit(20).rx(A, 0), {"parameters": np.zeros((100_000, 1)), "shots": None},
+                                MemoryError, r"a batch of states of 20 qubits needs [\d,]+ bytes, but [\d,]+ are"),
+    "too many shots": (Circuit(1).measure_all(), {"shots": 10**13}, MemoryError,
+                       r"sampling 10,000,000,000,000 shots at 1 points needs [\d,]+ bytes, but .*fewer shots"),
+    "too many outcomes to keep": (ONE, {"parameters": np.zeros((100_000, 1)), "shots": 10**8, "memory": True},
+                                  MemoryError, "memory=False"),
     "no points": (ONE, {"parameters": np.empty((0, 1))}, ValueError, "no points"),
     "exact with reset": (Circuit(1).reset(0), {"shots": None}, ValueError, "no one state"),
+    "states of trajectories": (Circuit(1).reset(0), {"keep_states": True}, ValueError, "no one state"),
+    "no circuits": ([], {}, ValueError, "circuits is empty"),
+    "nothing": (None, {}, TypeError, "a sequence of such, not None"),
     "no circuit": ("h 0", {}, TypeError, "'h'"),
     "unequal sets": ([ONE, ONE], {"parameters": [[1.0]]}, ValueError, "2 sets"),
 }  # fmt: skip
@@ -247,8 +281,27 @@ BAD = {
 
 @pytest.mark.parametrize(("circuit", "options", "error", "message"), BAD.values(), ids=BAD)
 def test_bad_input_is_refused_with_what_and_value(circuit, options, error, message):
-    with pytest.raises(error, match=message):
-        StatevectorSimulator().run(circuit, **options)
+    simulator = StatevectorSimulator()
+    tracemalloc.start()
+    try:
+        with pytest.raises(error, match=message):
+            simulator.run(circuit, **options)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 22  # nothing large was allocated for it
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("batch", "error"), [(0, ValueError), (1.5, TypeError), ("2", TypeError)])
+def test_a_batch_that_is_no_number_of_states_is_refused(batch, error):
+    with pytest.raises(error, match=f"batch must be .*not {batch!r}"):
+        StatevectorSimulator(batch=batch)
+
+
+def test_to_compile_what_cannot_be_simulated_is_refused_before_anything_is_allocated():
+    with pytest.raises(MemoryError, match=r"a state of 45 qubits needs [\d,]+ bytes, but [\d,]+ are available"):
+        plan.compile(Circuit(45).cx(0, 44))
+    with pytest.raises(TypeError, match="not 'h 0'"):
+        plan.compile("h 0")
 
 
 @pytest.mark.parametrize("ask", ["get_counts", "get_memory", "get_statevector", "counts_array", "get_probabilities"])
