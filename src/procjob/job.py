@@ -136,7 +136,7 @@ class Job(JobV1):
         """Return a status as the user of this class knows it."""
         return status
 
-    def _fault_of(self, result: Any) -> str | None:  # noqa: ARG002  (for simulators that do not raise)
+    def _fault_of(self, result: Any) -> str | None:
         """Return what a result says that went wrong; None if it is one."""
         return None
 

@@ -1,5 +1,21 @@
-"""Qiskit's circuits for procjob: conversion to the built-in simulator's `procjob.simulators.circuit.Circuit`."""
+"""procjob for Qiskit: backends whose jobs can be stopped, and conversion of circuits to the built-in simulator's.
 
+ProcessBackend(AerSimulator()).run(circuits) ──> QiskitJob       (backend, simulation and pieces, job)
+from_qiskit, from_qasm2, from_qasm3 ──> procjob.simulators.circuit.Circuit          (convert, expressions)
+"""
+
+from procjob.qiskit.backend import ProcessBackend
 from procjob.qiskit.convert import from_qasm2, from_qasm3, from_qiskit
+from procjob.qiskit.errors import CircuitError, JobError, JobTimeoutError
+from procjob.qiskit.job import QiskitJob
 
-__all__ = ["from_qasm2", "from_qasm3", "from_qiskit"]
+__all__ = [
+    "CircuitError",
+    "JobError",
+    "JobTimeoutError",
+    "ProcessBackend",
+    "QiskitJob",
+    "from_qasm2",
+    "from_qasm3",
+    "from_qiskit",
+]

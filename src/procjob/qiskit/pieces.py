@@ -138,5 +138,3 @@ def join(results: Sequence[Result]) -> Result:
         header=first.header,
         **first._metadata,
     )
-
-

@@ -1,0 +1,120 @@
+"""`QiskitJob`: a job of procjob that is a job of Qiskit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qiskit.providers import JobStatus as QiskitStatus
+from qiskit.providers import JobV1
+from qiskit.result import Result
+from qiskit.result.models import ExperimentResult, ExperimentResultData
+
+from procjob.errors import JobError
+from procjob.job import Job
+from procjob.parts import WholeFuture
+from procjob.qiskit.errors import JobError as QiskitJobError
+from procjob.qiskit.errors import JobTimeoutError as QiskitJobTimeoutError
+from procjob.qiskit.pieces import Run, join
+from procjob.status import JobStatus
+
+
+class QiskitJob(Job, JobV1):
+    """One ``run`` call of a `ProcessBackend`.
+
+    A ``qiskit.providers.JobV1`` with Qiskit's ``JobStatus`` and errors, and everything that `procjob.Job` has. A
+    simulation that the simulator itself reports as failed has a result, with ``success`` False, and the status ERROR.
+    """
+
+    _error_type = QiskitJobError
+    _timeout_type = QiskitJobTimeoutError
+    #: What the job was divided into, in order; set by the backend.
+    pieces: tuple[Run, ...] = ()
+
+    done, running, cancelled, in_final_state = JobV1.done, JobV1.running, JobV1.cancelled, JobV1.in_final_state
+
+    def result(self, timeout: float | None = None, *, partial: bool = False) -> Result:
+        """Wait for the result and return it.
+
+        Args:
+            timeout: seconds to wait at most; None waits for ever. The job itself is not touched by it.
+            partial: if the job was cancelled, failed or lost its worker, return the circuits that had ended before
+                instead of raising; the others are in their places, with ``success`` False and without data.
+
+        Raises:
+            JobTimeoutError: the wait ran out; the job goes on.
+            JobCancelledError: the job was cancelled.
+            JobError: the job was not submitted.
+            Exception: the job's own exception, of its original type, with the traceback of the worker as its cause.
+        """
+        try:
+            result: Result = super().result(timeout)
+        except JobError:  # about the wait, or the misuse of the job
+            if not (partial and self.in_final_state()):
+                raise
+            result = self._partial()
+        except Exception:
+            if not partial:
+                raise
+            result = self._partial()
+        result.job_id = self._job_id
+        if len(self.pieces) > 1:
+            result._metadata["time_taken"] = self._seconds()
+        return result
+
+    def circuits(self) -> list[Any]:
+        """Return the circuits that were passed to ``run``."""
+        return list(self._inputs.circuits)
+
+    def _partial(self) -> Result:
+        """Return what the pieces that ended well have left, the experiments of the others marked."""
+        future = self.future
+        ended = future.part_results() if isinstance(future, WholeFuture) else {}
+        why = self.error_message() or self._state().name
+        return join([ended.get(index) or _missing(run, self, why) for index, run in enumerate(self.pieces)])
+
+    def _seconds(self) -> float:
+        entered = self.metrics().timestamps
+        began = entered.get(JobStatus.RUNNING, entered[JobStatus.QUEUED])
+        return entered[self._state()] - began
+
+    def _shown(self, status: JobStatus) -> Any:
+        return QiskitStatus[status.name]
+
+    def _fault_of(self, result: Result) -> str | None:
+        if result.success:
+            return None
+        faults = [
+            f"circuit {index} ({name_of(experiment)}): {experiment.status}"
+            for index, experiment in enumerate(result.results)
+            if not experiment.success
+        ]
+        return "; ".join(faults) or str(result.status)
+
+
+def name_of(experiment: ExperimentResult) -> str:
+    """Return the name of the circuit of an experiment."""
+    header = experiment.header
+    return str(header.get("name") if isinstance(header, dict) else getattr(header, "name", None))
+
+
+def _missing(run: Run, job: QiskitJob, why: str) -> Result:
+    experiments = [
+        ExperimentResult(
+            shots=0,
+            success=False,
+            data=ExperimentResultData(),
+            status=f"not run: {why}",
+            header={"name": circuit.name, "metadata": circuit.metadata},
+        )
+        for circuit, count in zip(run.circuits, run.experiments(), strict=True)
+        for _ in range(count)
+    ]
+    backend = job.backend()
+    return Result(
+        backend_name=backend.name,
+        backend_version=backend.backend_version,
+        job_id=job.job_id(),
+        success=False,
+        results=experiments,
+        status=f"PARTIAL: {why}",
+    )
