@@ -84,17 +84,11 @@ class QiskitJob(Job, JobV1):
         if result.success:
             return None
         faults = [
-            f"circuit {index} ({name_of(experiment)}): {experiment.status}"
-            for index, experiment in enumerate(result.results)
+            f"circuit {index} ({circuit.name!r}): {experiment.status}"
+            for (index, circuit), experiment in zip(self._inputs.numbered(), result.results, strict=False)
             if not experiment.success
         ]
         return "; ".join(faults) or str(result.status)
-
-
-def name_of(experiment: ExperimentResult) -> str:
-    """Return the name of the circuit of an experiment."""
-    header = experiment.header
-    return str(header.get("name") if isinstance(header, dict) else getattr(header, "name", None))
 
 
 def _missing(run: Run, job: QiskitJob, why: str) -> Result:
@@ -106,8 +100,7 @@ def _missing(run: Run, job: QiskitJob, why: str) -> Result:
             status=f"not run: {why}",
             header={"name": circuit.name, "metadata": circuit.metadata},
         )
-        for circuit, count in zip(run.circuits, run.experiments(), strict=True)
-        for _ in range(count)
+        for _, circuit in run.numbered()
     ]
     backend = job.backend()
     return Result(

@@ -43,6 +43,11 @@ class Run:
             return [1] * len(self.circuits)
         return [max(1, len(next(iter(binds.values()), ()))) for binds in self.binds]
 
+    def numbered(self) -> Iterator[tuple[int, QuantumCircuit]]:
+        """Yield the circuit of each experiment, and its place among the circuits."""
+        for index, (circuit, count) in enumerate(zip(self.circuits, self.experiments(), strict=True)):
+            yield from [(index, circuit)] * count
+
     def cut(self, begin: int, end: int) -> Run:
         """Return the experiments from ``begin`` up to ``end``."""
         circuits, binds, first = [], [], 0
