@@ -197,8 +197,8 @@ class Backend:
 
     def _task(self, run_input: Any, options: Mapping[str, Any], empty: Task) -> Task | Parts:
         """Return the task of a run, or the tasks that it is divided into."""
-        if self.workers > 1 and isinstance(self.simulator, Divisible):
-            pieces, join = self.simulator.divide(run_input, options, self.workers)
+        if isinstance(self.simulator, Divisible):
+            pieces, join = self.simulator.divide(run_input, options, max(1, self.workers))
             first = pieces[0][0]
             shared = len(pieces) > 1 and all(part is first for part, _ in pieces)
             shipped = self._engine.ship(first, label="run_input") if shared else None

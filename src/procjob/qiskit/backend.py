@@ -15,6 +15,7 @@ from qiskit.transpiler import Target
 
 from procjob.backend import Backend
 from procjob.engine import Engine
+from procjob.parts import Parts
 from procjob.pool import checks
 from procjob.pool.environment import cores_granted
 from procjob.qiskit.errors import CircuitError
@@ -45,6 +46,10 @@ class ProcessBackend(BackendV2):
             caller's process, inside ``run``.
         engine: what executes the jobs instead; see `procjob.Backend`.
         max_circuits_per_task: most experiments that a worker runs in one go; None chooses.
+        max_shots_per_task: most shots of a circuit that a worker runs in one go. The seeds of the blocks after the first
+            are those of `procjob.qiskit.shots`, so the counts differ from those of the undivided run, but depend on
+            nothing else. None divides the shots of few noisy or dynamic circuits without a seed, and no others.
+            Circuits that save something are never divided so.
         **settings: further ones of `procjob.Backend`: ``time_limit``, ``memory_limit``, ``retries``, ``grace``,
             ``initializer``, ``initargs``, ``threads_per_worker``, ``environment``.
 
@@ -72,15 +77,20 @@ class ProcessBackend(BackendV2):
         workers: int | None = None,
         engine: Engine | None = None,
         max_circuits_per_task: int | None = None,
+        max_shots_per_task: int | None = None,
         **settings: Any,
     ) -> None:
         if backend is None:
             backend = _default_backend()
         if not isinstance(backend, BackendV2):
             raise TypeError(f"backend must be a qiskit.providers.BackendV2, not {backend!r}")
-        largest = max_circuits_per_task
-        if largest is not None:
-            largest = checks.whole("max_circuits_per_task", largest, lowest=1, expected=", or None")
+        most = [
+            value if value is None else checks.whole(name, value, lowest=1, expected=", or None")
+            for name, value in (
+                ("max_circuits_per_task", max_circuits_per_task),
+                ("max_shots_per_task", max_shots_per_task),
+            )
+        ]
         self._wrapped = backend
         super().__init__(
             provider=backend.provider,
@@ -93,7 +103,7 @@ class ProcessBackend(BackendV2):
             # Aer never uses more threads than this says; each run says how many it may use (`_share`).
             given = settings.get("environment") or {}
             settings["environment"] = {"OMP_NUM_THREADS": str(cores_granted()), **given}
-        self._runner = _Runner(self, Simulation(backend, largest), workers=workers, engine=engine, **settings)
+        self._runner = _Runner(self, Simulation(backend, *most), workers=workers, engine=engine, **settings)
         self._sent = _options_of(backend)
         self._stale = False
 
@@ -243,7 +253,8 @@ class _Runner(Backend):
     def _make_job(self, job_id: str, **settings: Any) -> QiskitJob:
         job = QiskitJob(self._owner, job_id, **settings)
         task = settings["task"]
-        job.pieces = tuple(part.args[0] for part in getattr(task, "tasks", (task,)))
+        if isinstance(task, Parts):
+            job.pieces, job.join = tuple(part.args[0] for part in task.tasks), task.join
         return job
 
 

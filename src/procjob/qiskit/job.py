@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from qiskit.providers import JobStatus as QiskitStatus
@@ -14,7 +15,7 @@ from procjob.job import Job
 from procjob.parts import WholeFuture
 from procjob.qiskit.errors import JobError as QiskitJobError
 from procjob.qiskit.errors import JobTimeoutError as QiskitJobTimeoutError
-from procjob.qiskit.pieces import Run, join
+from procjob.qiskit.pieces import Run
 from procjob.status import JobStatus
 
 
@@ -27,8 +28,9 @@ class QiskitJob(Job, JobV1):
 
     _error_type = QiskitJobError
     _timeout_type = QiskitJobTimeoutError
-    #: What the job was divided into, in order; set by the backend.
+    #: What the job was divided into, in order, and what makes one result of theirs; set by the backend.
     pieces: tuple[Run, ...] = ()
+    join: Callable[[list[Any]], Result]
 
     done, running, cancelled, in_final_state = JobV1.done, JobV1.running, JobV1.cancelled, JobV1.in_final_state
 
@@ -68,9 +70,11 @@ class QiskitJob(Job, JobV1):
     def _partial(self) -> Result:
         """Return what the pieces that ended well have left, the experiments of the others marked."""
         future = self.future
-        ended = future.part_results() if isinstance(future, WholeFuture) else {}
         why = self.error_message() or self._state().name
-        return join([ended.get(index) or _missing(run, self, why) for index, run in enumerate(self.pieces)])
+        if not isinstance(future, WholeFuture):
+            return _missing(self._inputs, self, why)
+        ended = future.part_results()
+        return self.join([ended.get(index) or _missing(run, self, why) for index, run in enumerate(self.pieces)])
 
     def _seconds(self) -> float:
         entered = self.metrics().timestamps

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from qiskit import QuantumCircuit, qpy
 from qiskit.result import Result
+
+from procjob.qiskit.shots import merge, seed_of, sizes
 
 #: Distance between the seeds of two consecutive experiments of Aer.
 AER_SEED_STEP = 2113
@@ -98,48 +100,68 @@ def _from_qpy(data: bytes) -> QuantumCircuit:
     return circuit
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How to cut a run.
+
+    Attributes:
+        circuits: most experiments a piece; None: a few pieces for each worker.
+        shots: most shots a piece; None: all.
+        seed: ``seed_simulator`` of the run, if it has one.
+        seed_step: by how much the seed grows from one experiment to the next; None: nobody knows, so a run with a seed
+            is not cut between circuits unless ``circuits`` says so.
+    """
+
+    circuits: int | None
+    shots: int | None
+    seed: int | None
+    seed_step: int | None
+
+
 def divide(
-    run: Run, options: Mapping[str, Any], workers: int, *, seed: int | None, seed_step: int | None, largest: int | None
-) -> list[tuple[Run, dict[str, Any]]]:
-    """Return the pieces of a run, each with its options.
+    run: Run, options: Mapping[str, Any], cut: Cut, workers: int, shots: int
+) -> tuple[list[tuple[Run, dict[str, Any]]], Callable[[list[Any]], Result]]:
+    """Return the pieces of a run, each with its options, and what joins their results.
 
     Args:
         run: what to divide.
         options: those of the whole run.
-        workers: how many run at once.
-        seed: ``seed_simulator`` of the whole run, if it has one.
-        seed_step: by how much the seed grows from one experiment to the next; None: nobody knows, so a run with a seed
-            stays whole.
-        largest: experiments a piece; None chooses.
+        cut: how to divide it.
+        workers: how many pieces run at once.
+        shots: of the whole run.
     """
     total = sum(run.experiments())
-    if largest is None:
-        whole = seed is not None and seed_step is None
-        largest = total if whole else math.ceil(total / (workers * PIECES_PER_WORKER))
+    whole = cut.seed is not None and cut.seed_step is None
+    largest = cut.circuits or (total if whole else math.ceil(total / (workers * PIECES_PER_WORKER)))
+    blocks = sizes(shots, cut.shots)
     pieces = []
     for begin in range(0, total, largest):
-        own = dict(options)
-        if seed is not None and begin:
-            own["seed_simulator"] = seed + (seed_step or 0) * begin
-        pieces.append((run.cut(begin, min(begin + largest, total)), own))
-    return pieces
+        part = run.cut(begin, min(begin + largest, total))
+        for block, size in enumerate(blocks):
+            own = dict(options)
+            if len(blocks) > 1:
+                own["shots"] = size
+            if cut.seed is not None:
+                own["seed_simulator"] = seed_of(cut.seed, block) + (cut.seed_step or 0) * begin
+            pieces.append((part, own))
+    return pieces, lambda results: join(results, len(blocks))
 
 
-def join(results: Sequence[Result]) -> Result:
-    """Return one result with the experiments of all, in order."""
+def join(results: Sequence[Result], blocks: int = 1) -> Result:
+    """Return one result with the experiments of all, in order; each ``blocks`` of them are the same, in blocks of shots."""
     first = results[0]
     if len(results) == 1:
         return first
-    success = all(result.success for result in results)
-    status = first.status if success else next(result.status for result in results if not result.success)
+    failed = next((result for result in results if not result.success), None)
+    groups = [results[at : at + blocks] for at in range(0, len(results), blocks)]
     return Result(
         backend_name=first.backend_name,
         backend_version=first.backend_version,
         job_id=first.job_id,
-        success=success,
-        results=[experiment for result in results for experiment in result.results],
+        success=failed is None,
+        results=[merge(same) for group in groups for same in zip(*(r.results for r in group), strict=True)],
         date=first.date,
-        status=status,
+        status=(failed or first).status,
         header=first.header,
         **first._metadata,
     )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any
 
+from qiskit import QuantumCircuit
 from qiskit.result import Result
 
 from procjob.pool.pickling import add_note
 from procjob.pool.session import in_worker
-from procjob.qiskit.pieces import AER_SEED_STEP, Run, divide, join
+from procjob.qiskit.pieces import AER_SEED_STEP, Cut, Run, divide, operations
 
 
 class Simulation:
@@ -18,13 +20,15 @@ class Simulation:
 
     Args:
         backend: any BackendV2.
-        largest: circuits a piece; None chooses.
+        max_circuits: experiments a piece; None chooses.
+        max_shots: shots a piece; None: all, but for a run of few noisy or dynamic circuits without a seed.
     """
 
-    def __init__(self, backend: Any, largest: int | None) -> None:
+    def __init__(self, backend: Any, max_circuits: int | None = None, max_shots: int | None = None) -> None:
         self._backend = backend
-        self._largest = largest
-        self._aer = is_aer(backend)
+        self._max_circuits = max_circuits
+        self._max_shots = max_shots
+        self._seed_step = AER_SEED_STEP if is_aer(backend) else 0 if is_basic(backend) else None
 
     def __call__(self, run: Run, **options: Any) -> Result:
         """Run circuits, in the thread that asks, and return the simulator's result."""
@@ -45,9 +49,30 @@ class Simulation:
         self, run: Run, options: Mapping[str, Any], workers: int
     ) -> tuple[Sequence[tuple[Run, Mapping[str, Any]]], Callable[[list[Any]], Result]]:
         """See `procjob.backend.Divisible`."""
-        seed = options.get("seed_simulator", getattr(self._backend.options, "seed_simulator", None))
-        step = AER_SEED_STEP if self._aer else 0 if is_basic(self._backend) else None
-        return divide(run, options, workers, seed=seed, seed_step=step, largest=self._largest), join
+        seed, shots = self._option("seed_simulator", options), self._option("shots", options)
+        cut = Cut(self._max_circuits, self._shots_a_piece(run, options, workers), seed, self._seed_step)
+        return divide(run, options, cut, workers, shots if isinstance(shots, int) else 1)
+
+    def _shots_a_piece(self, run: Run, options: Mapping[str, Any], workers: int) -> int | None:
+        """Return what the user said, or divide where every shot is simulated for itself and no seed fixes the counts."""
+        shots = self._option("shots", options)
+        if not isinstance(shots, int) or any(op.name.startswith("save_") for c in run.circuits for op in operations(c)):
+            return None  # what is saved in a circuit cannot be joined
+        if self._max_shots is not None:
+            return self._max_shots
+        free = workers // sum(run.experiments())
+        if free < 2 or self._option("seed_simulator", options) is not None:
+            return None
+        noisy = self._option("noise_model", options) is not None
+        return math.ceil(shots / free) if noisy or any(map(is_dynamic, run.circuits)) else None
+
+    def _option(self, name: str, options: Mapping[str, Any]) -> Any:
+        return options.get(name, getattr(self._backend.options, name, None))
+
+
+def is_dynamic(circuit: QuantumCircuit) -> bool:
+    """Whether what happens in a circuit depends on what was measured before."""
+    return any(op.name == "reset" or getattr(op, "blocks", None) for op in operations(circuit))
 
 
 def is_aer(backend: Any) -> bool:
