@@ -99,10 +99,12 @@ class ProcessBackend(BackendV2):
             online_date=backend.online_date,
             backend_version=backend.backend_version,
         )
-        if is_aer(backend) and engine is None and "threads_per_worker" not in settings:
+        self._cores, self._memory = cores_granted(), psutil.virtual_memory().total // 2**20
+        self._aer = is_aer(backend)
+        if self._aer and engine is None and "threads_per_worker" not in settings:
             # Aer never uses more threads than this says; each run says how many it may use (`_share`).
             given = settings.get("environment") or {}
-            settings["environment"] = {"OMP_NUM_THREADS": str(cores_granted()), **given}
+            settings["environment"] = {"OMP_NUM_THREADS": str(self._cores), **given}
         self._runner = _Runner(self, Simulation(backend, *most), workers=workers, engine=engine, **settings)
         self._sent = _options_of(backend)
         self._stale = False
@@ -201,14 +203,14 @@ class ProcessBackend(BackendV2):
 
         Each worker has its share of the cores; a run of few wide circuits that has the workers for itself has them all.
         """
-        if not is_aer(self._wrapped) or self.workers == 0:
+        if not self._aer or self.workers == 0:
             return {}
         tasks = self.workers
         if max(circuit.num_qubits for circuit in run.circuits) >= WIDE and not self._runner.busy():
             tasks = min(tasks, sum(run.experiments()))
         share = {
-            "max_parallel_threads": max(1, cores_granted() // tasks),
-            "max_memory_mb": psutil.virtual_memory().total // 2**20 // self.workers,
+            "max_parallel_threads": max(1, self._cores // tasks),
+            "max_memory_mb": self._memory // self.workers,
         }
         return {key: value for key, value in share.items() if not getattr(self._wrapped.options, key, None)}
 
@@ -225,8 +227,9 @@ class ProcessBackend(BackendV2):
         return {key: current[key] for key in changed}
 
     def _check_options(self, options: Mapping[str, Any]) -> None:
-        known = {*_options_of(self._wrapped), *JOB_OPTIONS, *_parameters(self._wrapped.run)}
-        for name in options:
+        strange = [name for name in options if name not in JOB_OPTIONS and name not in self._wrapped.options]
+        for name in strange:
+            known = {*_options_of(self._wrapped), *JOB_OPTIONS, *_parameters(self._wrapped.run)}
             if name not in known and not _aer_takes(self._wrapped, name):
                 close = difflib.get_close_matches(name, known, n=3)
                 hint = f"did you mean {' or '.join(close)}?" if close else f"it takes {', '.join(sorted(known))}"
