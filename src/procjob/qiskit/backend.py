@@ -18,10 +18,12 @@ from procjob.engine import Engine
 from procjob.parts import Parts
 from procjob.pool import checks
 from procjob.pool.environment import cores_granted
+from procjob.qiskit.builtin import StatevectorBackend
 from procjob.qiskit.errors import CircuitError
 from procjob.qiskit.job import QiskitJob
 from procjob.qiskit.pieces import Run
 from procjob.qiskit.simulation import Simulation, is_aer
+from procjob.simulators import StatevectorSimulator
 
 #: Qubits from which on Aer uses threads for one circuit (its ``statevector_parallel_threshold``).
 WIDE = 14
@@ -41,7 +43,8 @@ class ProcessBackend(BackendV2):
     divided unless ``max_circuits_per_task`` says so.
 
     Args:
-        backend: any BackendV2; None takes AerSimulator where qiskit-aer is installed, else BasicSimulator.
+        backend: any BackendV2, or the built-in `procjob.StatevectorSimulator`; None takes AerSimulator where qiskit-aer
+            is installed, else BasicSimulator.
         workers: number of worker processes; None takes PROCJOB_WORKERS or the cores granted; 0 runs each job in the
             caller's process, inside ``run``.
         engine: what executes the jobs instead; see `procjob.Backend`.
@@ -72,7 +75,7 @@ class ProcessBackend(BackendV2):
 
     def __init__(
         self,
-        backend: BackendV2 | None = None,
+        backend: BackendV2 | StatevectorSimulator | None = None,
         *,
         workers: int | None = None,
         engine: Engine | None = None,
@@ -82,8 +85,12 @@ class ProcessBackend(BackendV2):
     ) -> None:
         if backend is None:
             backend = _default_backend()
+        if isinstance(backend, StatevectorSimulator):
+            backend = StatevectorBackend(backend)
         if not isinstance(backend, BackendV2):
-            raise TypeError(f"backend must be a qiskit.providers.BackendV2, not {backend!r}")
+            raise TypeError(
+                f"backend must be a qiskit.providers.BackendV2 or a procjob StatevectorSimulator, not {backend!r}"
+            )
         most = [
             value if value is None else checks.whole(name, value, lowest=1, expected=", or None")
             for name, value in (

@@ -34,10 +34,12 @@ class Run:
     Attributes:
         circuits: at least one.
         binds: for each circuit, lists of equal length by parameter; None if no circuit has parameters.
+        first: in the whole run, the numbers of the first circuit and of the first values of its parameters.
     """
 
     circuits: Sequence[QuantumCircuit]
     binds: Sequence[Binds] | None = None
+    first: tuple[int, int] = (0, 0)
 
     def experiments(self) -> list[int]:
         """Return the number of experiments of each circuit."""
@@ -52,18 +54,22 @@ class Run:
 
     def cut(self, begin: int, end: int) -> Run:
         """Return the experiments from ``begin`` up to ``end``."""
-        circuits, binds, first = [], [], 0
+        circuits: list[QuantumCircuit] = []
+        binds: list[Binds] = []
+        origin, before = (0, 0), 0
         for index, count in enumerate(self.experiments()):
-            low, high = max(begin - first, 0), min(end - first, count)
+            low, high = max(begin - before, 0), min(end - before, count)
             if low < high:
+                if not circuits:
+                    origin = index, low
                 circuits.append(self.circuits[index])
                 if self.binds is not None:
                     binds.append({name: list(values)[low:high] for name, values in self.binds[index].items()})
-            first += count
-        return Run(circuits, None if self.binds is None else binds)
+            before += count
+        return Run(circuits, None if self.binds is None else binds, origin)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Run, ([Portable(circuit) for circuit in self.circuits], self.binds)
+        return Run, ([Portable(circuit) for circuit in self.circuits], self.binds, self.first)
 
 
 class Portable:

@@ -8,10 +8,13 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 from qiskit import QuantumCircuit
+from qiskit.providers.basic_provider import BasicSimulator
+from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.result import Result
 
 from procjob.pool.pickling import add_note
 from procjob.pool.session import in_worker
+from procjob.qiskit.builtin import StatevectorBackend
 from procjob.qiskit.pieces import AER_SEED_STEP, Cut, Run, divide, operations
 
 
@@ -28,7 +31,7 @@ class Simulation:
         self._backend = backend
         self._max_circuits = max_circuits
         self._max_shots = max_shots
-        self._seed_step = AER_SEED_STEP if is_aer(backend) else 0 if is_basic(backend) else None
+        self._seed_step = seed_step(backend)
 
     def __call__(self, run: Run, **options: Any) -> Result:
         """Run circuits, in the thread that asks, and return the simulator's result."""
@@ -36,6 +39,8 @@ class Simulation:
             _stay_in_this_thread()
         if run.binds is not None:
             options["parameter_binds"] = [dict(binds) for binds in run.binds]
+        if isinstance(self._backend, StatevectorBackend):
+            options["first"] = run.first
         try:
             result: Result = self._backend.run(list(run.circuits), **options).result()
         except Exception as exc:
@@ -75,22 +80,21 @@ def is_dynamic(circuit: QuantumCircuit) -> bool:
     return any(op.name == "reset" or getattr(op, "blocks", None) for op in operations(circuit))
 
 
+def seed_step(backend: Any) -> int | None:
+    """Return by how much ``seed_simulator`` grows from one experiment to the next; None: nobody knows."""
+    if is_aer(backend):
+        return AER_SEED_STEP
+    # Qiskit's own gives each circuit the same seed; ours is told the numbers of circuit and point.
+    return 0 if isinstance(backend, (BasicSimulator, StatevectorBackend)) else None
+
+
 def is_aer(backend: Any) -> bool:
     """Whether the seeds of a backend's circuits are those of Aer."""
     try:
         from qiskit_aer.backends.aerbackend import AerBackend
     except ImportError:
         return False
-    from qiskit.providers.fake_provider import GenericBackendV2  # it runs on Aer where Aer is there
-
-    return isinstance(backend, (AerBackend, GenericBackendV2))
-
-
-def is_basic(backend: Any) -> bool:
-    """Whether a backend is Qiskit's BasicSimulator, which gives each circuit the same seed."""
-    from qiskit.providers.basic_provider import BasicSimulator
-
-    return isinstance(backend, BasicSimulator)
+    return isinstance(backend, (AerBackend, GenericBackendV2))  # the second runs on Aer where Aer is there
 
 
 class _Here(Executor):
