@@ -14,7 +14,7 @@ from qiskit.providers import BackendV2, Options
 from qiskit.transpiler import Target
 
 from procjob.backend import Backend
-from procjob.engine import Engine
+from procjob.engine import Engine, ExecutorEngine
 from procjob.parts import Parts
 from procjob.pool import checks
 from procjob.pool.environment import cores_granted
@@ -37,6 +37,9 @@ class ProcessBackend(BackendV2):
     Everything but ``run`` is that of the wrapped backend: ``target``, ``options``, ``configuration()`` and the rest. The
     workers get a copy of it that is made here. Later changes of its options are noticed, and those made with
     ``set_options``; other changes of the wrapped object are not.
+
+    Aer's options ``executor``, ``max_job_size`` and ``max_shot_size``, which Aer itself ignores, are honoured: pieces of
+    that size run on that executor.
 
     Circuits and parameter values are divided among the workers. For AerSimulator, its relatives and BasicSimulator, a
     seed gives the same counts as without procjob, for any number of workers. A run with a seed on another backend is not
@@ -98,6 +101,9 @@ class ProcessBackend(BackendV2):
                 ("max_shots_per_task", max_shots_per_task),
             )
         ]
+        executor = getattr(backend.options, "executor", None)
+        if executor is not None and engine is None and workers is None:
+            engine = ExecutorEngine(executor)
         self._wrapped = backend
         super().__init__(
             provider=backend.provider,
@@ -235,6 +241,8 @@ class ProcessBackend(BackendV2):
 
     def _check_options(self, options: Mapping[str, Any]) -> None:
         strange = [name for name in options if name not in JOB_OPTIONS and name not in self._wrapped.options]
+        if options.get("executor") is not None:
+            raise TypeError("executor cannot be given to run: give it to AerSimulator, or to ProcessBackend as engine=")
         for name in strange:
             known = {*_options_of(self._wrapped), *JOB_OPTIONS, *_parameters(self._wrapped.run)}
             if name not in known and not _aer_takes(self._wrapped, name):

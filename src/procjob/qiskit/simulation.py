@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any
 
 from qiskit import QuantumCircuit
+from qiskit.providers import Options
 from qiskit.providers.basic_provider import BasicSimulator
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.result import Result
@@ -55,7 +57,8 @@ class Simulation:
     ) -> tuple[Sequence[tuple[Run, Mapping[str, Any]]], Callable[[list[Any]], Result]]:
         """See `procjob.backend.Divisible`."""
         seed, shots = self._option("seed_simulator", options), self._option("shots", options)
-        cut = Cut(self._max_circuits, self._shots_a_piece(run, options, workers), seed, self._seed_step)
+        circuits = self._max_circuits or self._option("max_job_size", options)
+        cut = Cut(circuits, self._shots_a_piece(run, options, workers), seed, self._seed_step)
         return divide(run, options, cut, workers, shots if isinstance(shots, int) else 1)
 
     def _shots_a_piece(self, run: Run, options: Mapping[str, Any], workers: int) -> int | None:
@@ -63,13 +66,22 @@ class Simulation:
         shots = self._option("shots", options)
         if not isinstance(shots, int) or any(op.name.startswith("save_") for c in run.circuits for op in operations(c)):
             return None  # what is saved in a circuit cannot be joined
-        if self._max_shots is not None:
-            return self._max_shots
+        noisy = self._option("noise_model", options) is not None
+        most = self._max_shots or (self._option("max_shot_size", options) if noisy else None)
+        if most is not None:
+            return int(most)
         free = workers // sum(run.experiments())
         if free < 2 or self._option("seed_simulator", options) is not None:
             return None
-        noisy = self._option("noise_model", options) is not None
         return math.ceil(shots / free) if noisy or any(map(is_dynamic, run.circuits)) else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The workers' copy has no ``executor``: that is what runs the pieces, and no worker needs it."""
+        backend = self._backend
+        if getattr(backend.options, "executor", None) is not None:
+            backend = copy.copy(backend)
+            backend._options = Options(**{**dict(backend.options.items()), "executor": None})
+        return {**self.__dict__, "_backend": backend}
 
     def _option(self, name: str, options: Mapping[str, Any]) -> Any:
         return options.get(name, getattr(self._backend.options, name, None))
