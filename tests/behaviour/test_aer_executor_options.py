@@ -73,5 +73,8 @@ def test_shots_of_ideal_circuits_are_not_split(executor):
 
 
 def test_an_executor_in_a_run_is_refused_with_what_to_do_instead(executor):
-    with ProcessBackend(AerSimulator(), workers=0) as backend, pytest.raises(TypeError, match="give it to AerSimulator"):
+    with (
+        ProcessBackend(AerSimulator(), workers=0) as backend,
+        pytest.raises(TypeError, match="give it to AerSimulator"),
+    ):
         backend.run(circuits(1), executor=executor)

@@ -17,6 +17,7 @@ from qiskit.result import Result
 from procjob.pool.pickling import add_note
 from procjob.pool.session import in_worker
 from procjob.qiskit.builtin import StatevectorBackend
+from procjob.qiskit.noise import qubits_used, trimmed
 from procjob.qiskit.pieces import AER_SEED_STEP, Cut, Run, divide, operations
 
 
@@ -43,6 +44,9 @@ class Simulation:
             options["parameter_binds"] = [dict(binds) for binds in run.binds]
         if isinstance(self._backend, StatevectorBackend):
             options["first"] = run.first
+        noise = self._option("noise_model", options)
+        if noise is not None:
+            options["noise_model"] = trimmed(noise, qubits_used(run.circuits))
         try:
             result: Result = self._backend.run(list(run.circuits), **options).result()
         except Exception as exc:
