@@ -23,7 +23,7 @@ def circuit_on(device, layout):
     circuit = QuantumCircuit(3, 3)
     circuit.h(0)
     circuit.cx(0, 1)
-    circuit.delay(500, 1, unit="ns")
+    circuit.delay(2000, 1)  # dt
     circuit.measure(0, 0)
     with circuit.if_test((circuit.clbits[0], 1)):
         circuit.x(2)
