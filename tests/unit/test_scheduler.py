@@ -381,6 +381,31 @@ def test_a_task_of_a_closed_pool_that_lost_its_worker_is_still_run_again():
     assert scheduler.worker_ready(2, 11.1) == [Assign(2, 1, 1)]
 
 
+def test_the_time_limit_of_a_group_runs_from_its_first_task_that_begins():
+    scheduler = with_idle_worker()
+    limits = Limits(time_limit=10.0)
+    for task in (1, 2, 3):
+        scheduler.submit(TaskSpec(task, limits, group=None if task == 3 else 7))
+    assert scheduler.started(1, 1, 0, 100.0)
+    assert scheduler.next_deadline() == 110.0
+    scheduler.finished_task(1, 1, 0, "result", 106.0)
+    assert scheduler.started(1, 2, 0, 106.0)
+    assert scheduler.next_deadline() == 110.0
+    assert scheduler.tick(110.0) == [Interrupt(1, 2, 0)]
+    stopped = Settle(2, 1, Stopped(StopReason.TIME_LIMIT))
+    assert scheduler.finished_task(1, 2, 0, "interrupted", 110.1)[-1] == stopped
+    assert scheduler.started(1, 3, 0, 111.0)
+    assert scheduler.next_deadline() == 121.0  # of no group
+
+
+def test_a_group_is_forgotten_with_its_last_task():
+    scheduler = with_idle_worker()
+    scheduler.submit(TaskSpec(1, Limits(time_limit=10.0), group=7))
+    assert scheduler.started(1, 1, 0, 100.0)
+    scheduler.finished_task(1, 1, 0, "result", 101.0)
+    assert not scheduler._groups
+
+
 # ---------------------------------------------------------------- examples: tiny tasks, held ahead
 
 

@@ -24,6 +24,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
+from weakref import WeakValueDictionary
 
 #: Worker starts that may fail one after the other before the pool gives up.
 START_ATTEMPTS = 3
@@ -72,11 +73,19 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """What the scheduler knows of a task; ``prefetch``: a worker may hold it before it executes it."""
+    """What the scheduler knows of a task.
+
+    Attributes:
+        id: unique in the pool.
+        limits: what it may use.
+        prefetch: a worker may hold it before it executes it.
+        group: a name for tasks whose ``time_limit`` runs for all of them together, from the first one that begins.
+    """
 
     id: int
     limits: Limits = Limits()
     prefetch: bool = False
+    group: int | None = None
 
 
 # ---------------------------------------------------------------- verdicts: how a task ended
@@ -203,9 +212,15 @@ class Phase(Enum):
     DOOMED = auto()
 
 
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class _Group:
+    began_at: float | None = None
+
+
 @dataclass(slots=True, eq=False)
 class _Task:
     spec: TaskSpec
+    group: _Group | None = None
     attempt: int = 0
     deaths_before_start: int = 0
     executed: float = 0.0
@@ -242,6 +257,8 @@ class _Worker:
         task = self.task
         if task is None or task.stop is not None or task.started_at is None or task.spec.limits.time_limit is None:
             return None
+        if task.group is not None and task.group.began_at is not None:
+            return task.group.began_at + task.spec.limits.time_limit
         return task.started_at + task.spec.limits.time_limit - task.executed
 
 
@@ -258,6 +275,7 @@ class Scheduler:
     _workers: dict[int, _Worker] = field(default_factory=dict)
     _idle: list[_Worker] = field(default_factory=list)
     _watched: dict[int, _Worker] = field(default_factory=dict)
+    _groups: WeakValueDictionary[int, _Group] = field(default_factory=WeakValueDictionary)
     _last_worker: int = 0
     _busy: int = 0
     _doomed: int = 0
@@ -290,7 +308,9 @@ class Scheduler:
             return [Settle(spec.id, 0, Refused(self.broken))]
         if self.closing:
             return [Settle(spec.id, 0, Stopped(StopReason.CANCEL))]
-        self._queue[spec.id] = _Task(spec)
+        self._queue[spec.id] = _Task(
+            spec, None if spec.group is None else self._groups.setdefault(spec.group, _Group())
+        )
         return self._dispatch()
 
     def stop(self, task_id: int, reason: StopReason, now: float, measured: int = 0) -> list[Action]:
@@ -343,6 +363,8 @@ class Scheduler:
             return False
         worker.phase = Phase.RUNNING
         task.started_at = now
+        if task.group is not None and task.group.began_at is None:
+            task.group.began_at = now
         if task.spec.limits.time_limit is not None:
             self._watched[worker_id] = worker
         return True
