@@ -28,7 +28,7 @@ class Inbox:
 
     Args:
         gate: the lock of the pool. Whoever holds it and sees that the inbox is not `over` may `put`.
-        selector: the one in which the pool thread sleeps.
+        selector: in which the pool thread sleeps, and which watches `wake_fd`.
     """
 
     def __init__(self, gate: threading.RLock, selector: selectors.BaseSelector) -> None:
@@ -37,10 +37,9 @@ class Inbox:
         self._selector = selector
         self._commands: deque[tuple[Command, tuple[Any, ...]]] = deque()
         self._asleep = False
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
+        self.wake_fd, self._wake_write = os.pipe()
+        os.set_blocking(self.wake_fd, False)
         os.set_blocking(self._wake_write, False)
-        selector.register(self._wake_read, selectors.EVENT_READ, self._on_wake)
 
     # ------------------------------------------------------------ any thread
 
@@ -76,6 +75,11 @@ class Inbox:
             command, args = self._commands.popleft()
             perform(command(*args))
 
+    def on_wake(self, _: int) -> list[Action]:
+        """Empty the wake pipe."""
+        os.read(self.wake_fd, 4096)
+        return []
+
     def shut(self) -> None:
         """Let nothing more enter."""
         with self._gate:
@@ -83,9 +87,5 @@ class Inbox:
 
     def close(self) -> None:
         """Release the wake pipe."""
-        os.close(self._wake_read)
+        os.close(self.wake_fd)
         os.close(self._wake_write)
-
-    def _on_wake(self, _: int) -> list[Action]:
-        os.read(self._wake_read, 4096)
-        return []

@@ -87,6 +87,7 @@ class Loop:
         with contextlib.ExitStack() as undo:
             self._selector = undo.enter_context(selectors.DefaultSelector())
             self.inbox = undo.enter_context(contextlib.closing(Inbox(gate, self._selector)))
+            self._selector.register(self.inbox.wake_fd, selectors.EVENT_READ, self.inbox.on_wake)
             self.callbacks = undo.enter_context(contextlib.closing(Dispatcher("procjob-callbacks")))
             self.relays = undo.enter_context(contextlib.closing(Dispatcher("procjob-output")))
             self._output = OutputRelay(self._selector, self.inbox, self.relays)
