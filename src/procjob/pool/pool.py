@@ -76,21 +76,28 @@ class Pool:
         self._ended = threading.Event()
         self._calls: dict[int, Call] = {}
         self._loop: Loop | None = None
+        self._thread: threading.Thread | None = None
 
     def _start(self) -> Loop:
         loop = Loop(self._gate, self._calls, self.workers, self._environment, self._initializer)
+        claim = threading.Lock()
         try:
-            self._thread = start_thread("procjob-pool", self._run, loop)
-            self._owner_pid = os.getpid()
+            self._owner_pid, self._loop = os.getpid(), loop
+            _pools.add(self)
+            start_thread("procjob-pool", self._run, loop, claim)
         except BaseException:  # no thread to be had: leave nothing behind, the next submit may try again
-            loop.close()
+            if claim.acquire(blocking=False):  # else it was a Ctrl-C, and the thread is there and has the loop
+                self._loop = None
+                _pools.discard(self)
+                loop.close()
             raise
-        _pools.add(self)
-        self._loop = loop
         return loop
 
-    def _run(self, loop: Loop) -> None:
+    def _run(self, loop: Loop, claim: threading.Lock) -> None:
         """The pool thread; it keeps the pool from being garbage before it has ended."""
+        if not claim.acquire(blocking=False):
+            return
+        self._thread = threading.current_thread()
         try:
             loop.run()
         finally:
@@ -204,7 +211,8 @@ class Pool:
         deadline = None if timeout is None else time.monotonic() + timeout
         if not self._ended.wait(timeout):
             return False
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         for dispatcher in (loop.relays, loop.callbacks):
             dispatcher.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
         return True
