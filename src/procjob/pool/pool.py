@@ -177,8 +177,8 @@ class Pool:
         return call is not None and call.has_begun()
 
     def request_stop(self, task: int) -> None:
-        """Have a task stopped: it was cancelled."""
-        if self._loop is not None:
+        """Have a task stopped: it was cancelled. Nothing is to be stopped in a copy made by fork."""
+        if self._loop is not None and not self._foreign():
             self._loop.inbox.tell(self._loop.stop, task)
 
     def queue_position(self, future: Future[Any]) -> int | None:
