@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import os
 import selectors
-import threading
 from collections import deque
 from collections.abc import Callable
+from threading import RLock
 from typing import Any
 
 from procjob.pool.scheduler import Action
@@ -31,7 +31,7 @@ class Inbox:
         selector: in which the pool thread sleeps, and which watches `wake_fd`.
     """
 
-    def __init__(self, gate: threading.RLock, selector: selectors.BaseSelector) -> None:
+    def __init__(self, gate: RLock, selector: selectors.BaseSelector) -> None:
         self.over = False
         self._gate = gate
         self._selector = selector

@@ -11,10 +11,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import selectors
-import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from socket import gethostname
+from threading import RLock
 from typing import Any
 
 from procjob.errors import ProcjobError, RemoteError
@@ -26,7 +27,7 @@ from procjob.pool.output import OutputRelay, forget
 from procjob.pool.pickling import loads, unpack_exception
 from procjob.pool.process import WorkerProcess, start_trackers
 from procjob.pool.records import Call, LiveWorker
-from procjob.pool.relay import captured_level, named
+from procjob.pool.relay import named
 from procjob.pool.scheduler import (
     SLOW,
     Action,
@@ -61,26 +62,16 @@ class Loop:
         gate: the lock of the pool.
         calls: those that are not settled. Whoever submits enters them here, the loop takes them out.
         workers: most processes that execute at the same time.
-        environment: variables to set in each of them.
-        initializer: pickled call to run in each of them first, or empty.
+        spawn: starts one.
 
     Raises:
         RuntimeError: no thread can be started; nothing is left behind.
         OSError: no descriptor is left; nothing is left behind.
     """
 
-    def __init__(
-        self,
-        gate: threading.RLock,
-        calls: dict[int, Call],
-        workers: int,
-        environment: dict[str, str],
-        initializer: bytes,
-    ) -> None:
+    def __init__(self, gate: RLock, calls: dict[int, Call], workers: int, spawn: Callable[[], WorkerProcess]) -> None:
         self._calls = calls
-        self._environment = environment
-        self._initializer = initializer
-        self._log_level = captured_level()
+        self._spawn = spawn
         self._host = gethostname()
         self._scheduler = Scheduler(workers)
         self._live: dict[int, LiveWorker] = {}
@@ -133,7 +124,12 @@ class Loop:
                 self._step()
         except BaseException as exc:  # a defect of ours: nobody may wait for ever because of it
             logger.critical("the pool thread failed; its jobs are lost", exc_info=True)
-            self._abandon(exc)
+            self.inbox.shut()
+            for live in self._live.values():
+                live.process.kill()
+            error = ProcjobError(f"the pool failed internally: {exc!r}; please report this with the log")
+            for call in list(self._calls.values()):
+                call.future.settle(exception=error)
         else:
             self.inbox.shut()
             self.inbox.serve(self._perform)  # what slipped in while the last worker left is settled as cancelled
@@ -148,14 +144,6 @@ class Loop:
         self.inbox.serve(self._perform)
         if deadline is not None and (now := time.monotonic()) >= deadline:
             self._perform(self._scheduler.tick(now))
-
-    def _abandon(self, exc: BaseException) -> None:
-        self.inbox.shut()
-        for live in self._live.values():
-            live.process.kill()
-        error = ProcjobError(f"the pool failed internally: {exc!r}; please report this with the log")
-        for call in list(self._calls.values()):
-            call.future.settle(exception=error)
 
     def _perform(self, actions: list[Action]) -> None:
         """Carry actions out in order.
@@ -222,7 +210,7 @@ class Loop:
 
     def _start(self, worker: int) -> list[Action]:
         try:
-            live = LiveWorker(WorkerProcess(self._environment, self._log_level, self._initializer))
+            live = LiveWorker(self._spawn())
         except Exception as exc:  # noqa: BLE001  (whatever kept it from starting: the scheduler tries again or refuses)
             logger.warning("a worker process could not be started: %s", exc)
             return self._scheduler.worker_gone(worker, exc, time.monotonic())

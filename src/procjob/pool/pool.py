@@ -7,8 +7,9 @@
                              └──> Dispatcher thread: relayed output, which no callback may hold up
 
 Invariants:
-- The loop exists from the first submit on, in the process that made it. A copy made by fork leaves it alone.
-- After the gate is shut nothing enters the inbox, and what was in it has been settled.
+- What only the pool thread may touch is behind `Loop`; callers put commands into its inbox. `_calls` alone is shared:
+  whoever submits enters a call, the loop takes it out, each in one step.
+- There is a loop from the first submit on, in the process that made it. A copy of that made by fork leaves it alone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from procjob.events import Accepted, EventSink
@@ -31,6 +33,7 @@ from procjob.pool.environment import worker_environment
 from procjob.pool.futures import TaskFuture
 from procjob.pool.loop import Loop
 from procjob.pool.pickling import dumps_call
+from procjob.pool.process import WorkerProcess
 from procjob.pool.records import Call
 from procjob.pool.relay import captured_level
 from procjob.pool.scheduler import NO_LIMITS, Limits, TaskSpec
@@ -79,7 +82,8 @@ class Pool:
         self._thread: threading.Thread | None = None
 
     def _start(self) -> Loop:
-        loop = Loop(self._gate, self._calls, self.workers, self._environment, self._initializer)
+        spawn = partial(WorkerProcess, self._environment, captured_level(), self._initializer)
+        loop = Loop(self._gate, self._calls, self.workers, spawn)
         claim = threading.Lock()
         try:
             self._owner_pid, self._loop = os.getpid(), loop
