@@ -70,12 +70,15 @@ class Limits:
     grace: float = 0.5
 
 
+NO_LIMITS = Limits()
+
+
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
     """What the scheduler knows of a task; ``prefetch``: a worker may hold it before it executes it."""
 
     id: int
-    limits: Limits = Limits()
+    limits: Limits = NO_LIMITS
     prefetch: bool = False
 
 
