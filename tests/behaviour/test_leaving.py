@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import psutil
 import pytest
+
+import procjob
 
 #: Seconds within which a script has to be gone. The figure of the project is 2; here the machine may be busy.
 PROMPT = 5.0
@@ -168,6 +171,25 @@ def test_ctrl_c_while_workers_start_prints_nothing_of_theirs():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the masks of threads from /proc")
+@pytest.mark.parametrize("struck", ["callbacks", "output", "pool"])
+def test_ctrl_c_while_the_first_submit_starts_a_thread_leaves_a_pool_that_works(struck):
+    """The signal waits while the thread is started, and is answered when it runs already."""
+
+    def strike(frame, event, _):
+        starts = event == "call" and frame.f_code is threading.Thread.start.__code__
+        if starts and frame.f_locals["self"].name == f"procjob-{struck}":
+            signal.raise_signal(signal.SIGINT)
+
+    with procjob.ProcessPoolExecutor(1) as pool:
+        sys.setprofile(strike)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                pool.submit(abs, -1)
+        finally:
+            sys.setprofile(None)
+        assert pool.submit(abs, -2).result(DEADLINE) == 2
+
+
 def test_only_the_main_thread_can_be_given_a_ctrl_c():
     process = script(
         """
@@ -271,8 +293,6 @@ def test_callbacks_of_finished_jobs_run_before_the_interpreter_ends():
 def test_a_backend_that_is_garbage_ends_its_workers():
     import gc
 
-    import procjob
-
     backend = procjob.Backend(abs, workers=1)
     assert backend.run(-1).result(DEADLINE) == 1
     (pid,) = backend.engine.worker_pids()
@@ -287,8 +307,6 @@ def test_a_backend_that_is_garbage_ends_its_workers():
 
 def test_jobs_of_a_forgotten_backend_still_finish():
     import gc
-
-    import procjob
 
     job = procjob.Backend(lambda n: time.sleep(0.3) or n, workers=1).run(4)
     gc.collect()

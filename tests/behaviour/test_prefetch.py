@@ -23,7 +23,7 @@ def pool():
     """One worker that has shown to be quick, so that it is given calls ahead of their turn."""
     with procjob.ProcessPoolExecutor(1) as pool:
         wait([pool.submit(abs, n) for n in range(200)], DEADLINE)
-        assert pool._pool._scheduler.pace * MOST_AHEAD < 1
+        assert pool._pool._loop._scheduler.pace * MOST_AHEAD < 1
         yield pool
 
 
@@ -43,7 +43,7 @@ def hold_until(path: Path) -> None:
 
 
 def held_ahead(pool) -> int:
-    return sum(max(0, len(live.calls) - 1) for live in list(pool._pool._live.values()))
+    return sum(max(0, len(live.calls) - 1) for live in list(pool._pool._loop._live.values()))
 
 
 def test_a_quick_worker_really_holds_calls_ahead(pool, tmp_path):

@@ -172,3 +172,40 @@ def test_a_forked_child_is_told_to_make_its_own_pool_and_can():
         assert "copied by fork" in line
         assert "make a new one" in line
     assert lines[2:] == ["fresh: 3", "child: 0", "parent: 4 5"]
+
+
+FORK_IN_A_SUBMIT = """
+import os, signal, sys, threading, time, warnings
+import procjob
+
+warnings.simplefilter("ignore", DeprecationWarning)
+executor = procjob.ProcessPoolExecutor(1)
+future = executor.submit(time.sleep, 60)
+submitting, forked = threading.Event(), threading.Event()
+
+def submit():
+    with executor._pool._gate:
+        submitting.set()
+        forked.wait()
+
+thread = threading.Thread(target=submit)
+thread.start()
+submitting.wait()
+child = os.fork()
+if not child:
+    signal.alarm(10)
+    print("cancel:", future.cancel(), flush=True)
+    sys.exit()
+
+_, status = os.waitpid(child, 0)
+forked.set()
+thread.join()
+print("child:", os.waitstatus_to_exitcode(status))
+print("done:", future.done())
+future.cancel()
+executor.shutdown()
+"""
+
+
+def test_a_cancel_in_a_forked_child_waits_for_no_thread_of_the_parent_and_stops_nothing_there():
+    assert python("-c", FORK_IN_A_SUBMIT).splitlines() == ["cancel: True", "child: 0", "done: False"]

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from procjob.events import EventSink
-from procjob.pool.pool import NO_LIMITS
-from procjob.pool.scheduler import Limits
+from procjob.pool.scheduler import NO_LIMITS, Limits
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,8 @@ from procjob.events import Accepted, EventSink, Finished, Usage
 from procjob.pool import session
 from procjob.pool.dispatcher import Dispatcher, run_logged
 from procjob.pool.futures import TaskFuture
-from procjob.pool.pool import NO_LIMITS
 from procjob.pool.relay import named
-from procjob.pool.scheduler import Limits
+from procjob.pool.scheduler import NO_LIMITS, Limits
 
 
 class WorkerlessEngine:

@@ -36,6 +36,8 @@ class Dispatcher:
 
     def __init__(self, name: str) -> None:
         self._inbox = _Inbox()
+        # So that the thread ends even if a Ctrl-C strikes when it has begun and nobody has the dispatcher yet.
+        weakref.finalize(self, self._inbox.queue.put, None).atexit = False
         self._thread = start_thread(name, self._inbox.serve)
         _open.add(self)
 

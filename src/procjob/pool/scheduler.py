@@ -71,6 +71,9 @@ class Limits:
     grace: float = 0.5
 
 
+NO_LIMITS = Limits()
+
+
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
     """What the scheduler knows of a task.
@@ -83,7 +86,7 @@ class TaskSpec:
     """
 
     id: int
-    limits: Limits = Limits()
+    limits: Limits = NO_LIMITS
     prefetch: bool = False
     group: int | None = None
 

@@ -1,0 +1,102 @@
+"""What the workers print: read as it comes, told to the job, shown in the script as fast as that takes it."""
+
+from __future__ import annotations
+
+import selectors
+import time
+from dataclasses import dataclass
+from functools import partial
+
+from procjob.events import Logged
+from procjob.pool.dispatcher import Dispatcher
+from procjob.pool.inbox import Inbox
+from procjob.pool.process import OutputPipe
+from procjob.pool.records import Call, LiveWorker
+from procjob.pool.relay import relay
+from procjob.pool.scheduler import Action
+
+#: Bytes of a worker's output that may wait for the dispatcher before its pipe is no longer read.
+OUTPUT_BACKLOG = 1 << 20
+
+
+def forget(selector: selectors.BaseSelector, fd: int) -> None:
+    """Stop watching a descriptor, if it is watched."""
+    if fd in selector.get_map():
+        selector.unregister(fd)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OutputRelay:
+    """The output of all workers of a pool. Used by the pool thread only.
+
+    Attributes:
+        selector: in which their pipes are watched.
+        inbox: of the pool thread.
+        dispatcher: the thread that shows the output.
+    """
+
+    selector: selectors.BaseSelector
+    inbox: Inbox
+    dispatcher: Dispatcher
+
+    def watch(self, live: LiveWorker) -> None:
+        """Read what a worker prints, unless that is watched already or has ended."""
+        for pipe in live.process.outputs:
+            if not pipe.ended and pipe.fd not in self.selector.get_map():
+                self.selector.register(pipe.fd, selectors.EVENT_READ, partial(self._on_readable, live, pipe))
+
+    def read(self, live: LiveWorker) -> None:
+        """Read what a worker has printed before it sent the message at hand."""
+        for pipe in live.process.outputs:
+            self._read(live, pipe)
+
+    def finish(self, live: LiveWorker) -> None:
+        """Read all that a worker has left, and watch it no more."""
+        for pipe in live.process.outputs:
+            while self._read(live, pipe):
+                pass
+            forget(self.selector, pipe.fd)
+            pipe.ended = True
+
+    def show(self, call: Call, event: Logged) -> None:
+        """Show what a call has logged or warned about."""
+        self.dispatcher.post(call.context.run, relay, event, call.describe)
+
+    def _on_readable(self, live: LiveWorker, pipe: OutputPipe, _: int) -> list[Action]:
+        if not pipe.ended:  # the exit of the worker may have been handled earlier in the same round
+            self._read(live, pipe)
+        return []
+
+    def _read(self, live: LiveWorker, pipe: OutputPipe) -> bool:
+        """Pass on what a worker has written; whether there may be more."""
+        text = pipe.read()
+        if text is None:
+            forget(self.selector, pipe.fd)
+        if not text:
+            return False
+        if pipe.name == "stderr":
+            live.process.note_stderr(text)
+        event = Logged(time.monotonic(), "stderr" if pipe.name == "stderr" else "stdout", text)
+        live.unrelayed += len(text)
+        if live.unrelayed > OUTPUT_BACKLOG:
+            forget(self.selector, pipe.fd)  # it fills and the worker waits, until the dispatcher has caught up
+        if live.call is not None and live.call.sink is not None:
+            live.call.sink(event)
+        self.dispatcher.post(self._show_text, live, event, live.call)
+        return True
+
+    def _show_text(self, live: LiveWorker, event: Logged, call: Call | None) -> None:
+        """In the dispatcher: show a text, then let the pool thread read on."""
+        try:
+            if call is None:
+                relay(event)
+            else:
+                call.context.run(relay, event)
+        finally:
+            self.inbox.tell(self._shown, live, len(event.text))
+
+    def _shown(self, live: LiveWorker, size: int) -> list[Action]:
+        live.unrelayed -= size
+        if live.unrelayed <= OUTPUT_BACKLOG // 2:
+            self.watch(live)
+        return []
