@@ -49,7 +49,8 @@ class Backend:
         simulator: a callable ``simulate(run_input, **options)``; None takes a
             `procjob.simulators.StatevectorSimulator`. It is sent to each worker once and shared by the
             jobs there, so it should not keep state between calls. One that is `Divisible` has each run divided among
-            the workers; the limits of a job then hold for each piece.
+            the workers; ``time_limit`` then runs for all pieces together, from the first one that begins, the other limits
+            hold for each piece.
         workers: number of worker processes; None takes PROCJOB_WORKERS or the cores granted; 0 runs each job in the
             caller's process, inside ``run``.
         engine: what executes the jobs instead; stays yours to close. Excludes ``workers`` and the worker settings.

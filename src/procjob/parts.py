@@ -16,6 +16,7 @@ Invariants:
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,9 @@ from typing import Any
 from procjob.engine import Engine, Task
 from procjob.events import Accepted, Event, EventSink, Finished, Logged, Progressed, Started, Usage
 from procjob.pool.futures import TaskFuture
+
+
+_groups = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +51,10 @@ def submit_parts(engine: Engine, parts: Parts, sink: EventSink) -> Future[Any]:
     Raises:
         Exception: what `Engine.submit` raised for a part; the parts before it have been cancelled.
     """
-    whole = _Whole(engine, parts, sink)
+    whole, group = _Whole(engine, parts, sink), next(_groups)
     try:
         for index, task in enumerate(parts.tasks):
-            engine.submit(task, whole.sink_of(index))
+            engine.submit(replace(task, group=group), whole.sink_of(index))
     except BaseException:  # also a Ctrl-C: the parts before it must not run on with nobody to hold them
         whole.request_stop(0)
         raise

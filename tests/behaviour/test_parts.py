@@ -11,6 +11,8 @@ import pytest
 import procjob
 from procjob.engine import ExecutorEngine, ProcessEngine, Task
 from procjob.parts import Parts
+from procjob.pool.scheduler import Limits
+from procjob.status import JobStatus
 
 DEADLINE = 30.0
 
@@ -187,3 +189,13 @@ def test_the_times_of_a_divided_job_are_in_the_order_of_its_states(engine):
         times = job.metrics().timestamps
         assert list(times.values()) == sorted(times.values())
         assert job.metrics().queue_seconds >= 0
+
+
+def test_the_time_limit_is_that_of_all_parts_together(engine):
+    limits = Limits(time_limit=1.0)
+    tasks = [Task(naps, (0.4,), limits=limits) for _ in range(12)]  # 2.4 s on two workers, none of them for long
+    job = procjob.Job(None, "limited", task=Parts(tasks, list), engine=engine)
+    job.submit()
+    with pytest.raises(procjob.TimeLimitExceeded, match="time_limit of 1 s"):
+        job.result(DEADLINE)
+    assert job.metrics().timestamps[JobStatus.ERROR] - job.metrics().timestamps[JobStatus.RUNNING] < 2.2

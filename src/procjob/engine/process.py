@@ -61,7 +61,7 @@ class ProcessEngine:
         self._pool.check_open()
         with referenced() as constants:
             pickled = dumps_call(task.fn, task.args, dict(task.kwargs))
-        return self._pool.submit(pickled, constants, task.limits, sink, task.describe)
+        return self._pool.submit(pickled, constants, task.limits, sink, task.describe, group=task.group)
 
     def ship(self, value: object, *, label: str) -> Constant:
         """See `Engine.ship`."""

@@ -21,6 +21,7 @@ class Task:
         kwargs: its keyword arguments.
         limits: what it may use.
         describe: names the task in error messages and logs; called only when needed.
+        group: a number that the tasks of one job share; their ``time_limit`` runs from the first one that begins.
     """
 
     fn: Any
@@ -28,6 +29,7 @@ class Task:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     limits: Limits = NO_LIMITS
     describe: Callable[[], str] | None = None
+    group: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

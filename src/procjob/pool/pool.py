@@ -115,6 +115,8 @@ class Pool:
         limits: Limits = NO_LIMITS,
         sink: EventSink | None = None,
         describe: Callable[[], str] | None = None,
+        *,
+        group: int | None = None,
     ) -> TaskFuture[Any]:
         """Queue a pickled call.
 
@@ -124,13 +126,14 @@ class Pool:
             limits: what the task may use.
             sink: gets the task's events, in the pool thread; must not block.
             describe: names the task in error messages.
+            group: see `procjob.pool.scheduler.TaskSpec`.
 
         Raises:
             RuntimeError: the pool is shut down, or belongs to another process.
             WorkerDiedError: workers of this pool cannot start.
         """
         tiny = sink is None and limits is NO_LIMITS and not constants and len(pickled) <= LARGEST_AHEAD
-        spec = TaskSpec(next(self._ids), limits, prefetch=tiny)
+        spec = TaskSpec(next(self._ids), limits, prefetch=tiny, group=group)
         future: TaskFuture[Any] = TaskFuture(self, spec.id)
         call = Call(spec, pickled, tuple(constants), future, sink, describe)
         self._check_owner()  # first: in a copy made by fork, the gate may be shut for ever

@@ -180,7 +180,8 @@ class ProcessBackend(BackendV2):
             parameter_binds: for each circuit, a list of values for each of its parameters.
             **options: what the wrapped backend's ``run`` takes (``shots``, ``seed_simulator``, ...), and the job options
                 ``time_limit``, ``memory_limit``, ``retries``, ``grace``, ``tags``, ``metadata`` and ``job_id`` of
-                `procjob.Backend.run`. A limit holds for each task that the run is divided into.
+                `procjob.Backend.run`. ``time_limit`` is that of the whole run, ``memory_limit`` and ``retries`` hold for
+                each task that it is divided into.
 
         Raises:
             TypeError: an option that neither of the two takes, or something that is no circuit.
