@@ -15,7 +15,7 @@ from procjob.engine import Engine, InlineEngine, ProcessEngine, Task
 from procjob.job import Job
 from procjob.parts import Parts
 from procjob.pool import checks
-from procjob.pool.scheduler import Limits
+from procjob.pool.actions import Limits
 from procjob.pool.session import in_worker
 
 _UNSET: Any = object()

@@ -28,7 +28,6 @@ from procjob.engine import Engine, Task
 from procjob.events import Accepted, Event, EventSink, Finished, Logged, Progressed, Started, Usage
 from procjob.pool.futures import TaskFuture
 
-
 _groups = itertools.count(1)
 
 

@@ -11,7 +11,7 @@ import pytest
 import procjob
 from procjob.engine import ExecutorEngine, ProcessEngine, Task
 from procjob.parts import Parts
-from procjob.pool.scheduler import Limits
+from procjob.pool.actions import Limits
 from procjob.status import JobStatus
 
 DEADLINE = 30.0

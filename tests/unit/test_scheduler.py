@@ -13,16 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from procjob.pool.scheduler import (
-    AHEAD_SECONDS,
-    EXIT_GRACE,
-    FREE_RETRIES,
-    MEASURE_EVERY,
-    MOST_AHEAD,
-    RECALL_AFTER,
-    SLOW,
-    SPARE_AFTER,
-    START_ATTEMPTS,
+from procjob.pool.actions import (
     Action,
     Assign,
     Completed,
@@ -35,13 +26,24 @@ from procjob.pool.scheduler import (
     Recall,
     Refused,
     Retire,
-    Scheduler,
     Settle,
     StartWorker,
     Stopped,
     StopReason,
     TaskSpec,
     Verdict,
+)
+from procjob.pool.scheduler import (
+    AHEAD_SECONDS,
+    EXIT_GRACE,
+    FREE_RETRIES,
+    MEASURE_EVERY,
+    MOST_AHEAD,
+    RECALL_AFTER,
+    SLOW,
+    SPARE_AFTER,
+    START_ATTEMPTS,
+    Scheduler,
 )
 
 CANCELLED = Stopped(StopReason.CANCEL)

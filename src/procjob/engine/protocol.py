@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from procjob.events import EventSink
-from procjob.pool.scheduler import NO_LIMITS, Limits
+from procjob.pool.actions import NO_LIMITS, Limits
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from typing import Any
 from procjob.errors import JobError
 from procjob.events import Accepted, EventSink, Finished, Usage
 from procjob.pool import session
+from procjob.pool.actions import NO_LIMITS, Limits
 from procjob.pool.dispatcher import Dispatcher, run_logged
 from procjob.pool.futures import TaskFuture
 from procjob.pool.relay import named
-from procjob.pool.scheduler import NO_LIMITS, Limits
 
 
 class WorkerlessEngine:

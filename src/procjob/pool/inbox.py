@@ -18,7 +18,7 @@ from collections.abc import Callable
 from threading import RLock
 from typing import Any
 
-from procjob.pool.scheduler import Action
+from procjob.pool.actions import Action
 
 Command = Callable[..., list[Action]]
 

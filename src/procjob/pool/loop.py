@@ -21,15 +21,7 @@ from typing import Any
 from procjob.errors import ProcjobError, RemoteError
 from procjob.events import Event, Finished, Logged, Started
 from procjob.pool import wire
-from procjob.pool.dispatcher import Dispatcher
-from procjob.pool.inbox import Inbox
-from procjob.pool.output import OutputRelay, forget
-from procjob.pool.pickling import loads, unpack_exception
-from procjob.pool.process import WorkerProcess, start_trackers
-from procjob.pool.records import Call, LiveWorker
-from procjob.pool.relay import named
-from procjob.pool.scheduler import (
-    SLOW,
+from procjob.pool.actions import (
     Action,
     Assign,
     Interrupt,
@@ -38,13 +30,20 @@ from procjob.pool.scheduler import (
     Prefetch,
     Recall,
     Retire,
-    Scheduler,
     Settle,
     StartWorker,
     Stopped,
     StopReason,
     TaskSpec,
 )
+from procjob.pool.dispatcher import Dispatcher
+from procjob.pool.inbox import Inbox
+from procjob.pool.output import OutputRelay, forget
+from procjob.pool.pickling import loads, unpack_exception
+from procjob.pool.process import WorkerProcess, start_trackers
+from procjob.pool.records import Call, LiveWorker
+from procjob.pool.relay import named
+from procjob.pool.scheduler import SLOW, Scheduler
 from procjob.pool.verdicts import Death, outcome_of
 
 logger = logging.getLogger("procjob")

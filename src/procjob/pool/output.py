@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from procjob.events import Logged
+from procjob.pool.actions import Action
 from procjob.pool.dispatcher import Dispatcher
 from procjob.pool.inbox import Inbox
 from procjob.pool.process import OutputPipe
 from procjob.pool.records import Call, LiveWorker
 from procjob.pool.relay import relay
-from procjob.pool.scheduler import Action
 
 #: Bytes of a worker's output that may wait for the dispatcher before its pipe is no longer read.
 OUTPUT_BACKLOG = 1 << 20

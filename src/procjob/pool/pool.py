@@ -27,6 +27,7 @@ from typing import Any
 
 from procjob.events import Accepted, EventSink
 from procjob.pool import checks
+from procjob.pool.actions import NO_LIMITS, Limits, TaskSpec
 from procjob.pool.constants import Constant
 from procjob.pool.dispatcher import EXIT_PATIENCE, ended_by_ctrl_c, run_logged
 from procjob.pool.environment import worker_environment
@@ -36,7 +37,6 @@ from procjob.pool.pickling import dumps_call
 from procjob.pool.process import WorkerProcess
 from procjob.pool.records import Call
 from procjob.pool.relay import captured_level
-from procjob.pool.scheduler import NO_LIMITS, Limits, TaskSpec
 from procjob.pool.threads import start_thread
 from procjob.pool.verdicts import refusal
 
@@ -126,7 +126,7 @@ class Pool:
             limits: what the task may use.
             sink: gets the task's events, in the pool thread; must not block.
             describe: names the task in error messages.
-            group: see `procjob.pool.scheduler.TaskSpec`.
+            group: see `procjob.pool.actions.TaskSpec`.
 
         Raises:
             RuntimeError: the pool is shut down, or belongs to another process.

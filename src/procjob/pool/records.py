@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from procjob.events import EventSink
+from procjob.pool.actions import NO_LIMITS, TaskSpec
 from procjob.pool.constants import Constant
 from procjob.pool.futures import TaskFuture
 from procjob.pool.process import WorkerProcess
-from procjob.pool.scheduler import NO_LIMITS, TaskSpec
 
 
 @dataclass(slots=True, eq=False)

@@ -9,9 +9,9 @@ from typing import Any
 from procjob.errors import MemoryLimitExceeded, RemoteError, TimeLimitExceeded, WorkerDiedError
 from procjob.events import Usage
 from procjob.pool import wire
+from procjob.pool.actions import Completed, Died, Limits, Refused, Stopped, StopReason, Verdict
 from procjob.pool.foreign import describe
 from procjob.pool.pickling import add_note, loads, unpack_exception
-from procjob.pool.scheduler import Completed, Died, Limits, Refused, Stopped, StopReason, Verdict
 
 
 def outcome_of(
