@@ -21,7 +21,7 @@ from procjob.pool.environment import cores_granted
 from procjob.qiskit.builtin import StatevectorBackend
 from procjob.qiskit.errors import CircuitError
 from procjob.qiskit.job import QiskitJob
-from procjob.qiskit.pieces import Run
+from procjob.qiskit.pieces import Run, free_parameters
 from procjob.qiskit.simulation import Simulation, is_aer
 from procjob.simulators import StatevectorSimulator
 
@@ -41,9 +41,9 @@ class ProcessBackend(BackendV2):
     Aer's options ``executor``, ``max_job_size`` and ``max_shot_size``, which Aer itself ignores, are honoured: pieces of
     that size run on that executor.
 
-    Circuits and parameter values are divided among the workers. For AerSimulator, its relatives and BasicSimulator, a
-    seed gives the same counts as without procjob, for any number of workers. A run with a seed on another backend is not
-    divided unless ``max_circuits_per_task`` says so.
+    Circuits and parameter values are divided among the workers. For AerSimulator and its relatives a seed gives the same
+    counts as without procjob, for any number of workers. A run with a seed on another backend is not divided unless
+    ``max_circuits_per_task`` says so.
 
     Args:
         backend: any BackendV2, or the built-in `procjob.StatevectorSimulator`; None takes AerSimulator where qiskit-aer
@@ -140,11 +140,6 @@ class ProcessBackend(BackendV2):
         limit: int | None = self._wrapped.max_circuits
         return limit
 
-    @property
-    def options(self) -> Options:
-        """Those of the wrapped backend."""
-        return self._wrapped.options
-
     def set_options(self, **fields: Any) -> None:
         """Set options of the wrapped backend; the runs after this have them."""
         self._wrapped.set_options(**fields)
@@ -169,14 +164,15 @@ class ProcessBackend(BackendV2):
 
     def run(
         self,
-        run_input: QuantumCircuit | Iterable[QuantumCircuit],
+        run_input: QuantumCircuit | Iterable[QuantumCircuit] = (),
         parameter_binds: Iterable[Mapping[Any, Any]] | None = None,
         **options: Any,
     ) -> QiskitJob:
         """Run circuits and return their job at once.
 
         Args:
-            run_input: one or more circuits; they are not changed.
+            run_input: one or more circuits; they are not changed. The wrapped backend's own name for it may be used
+                instead: ``circuits`` for Aer.
             parameter_binds: for each circuit, a list of values for each of its parameters.
             **options: what the wrapped backend's ``run`` takes (``shots``, ``seed_simulator``, ...), and the job options
                 ``time_limit``, ``memory_limit``, ``retries``, ``grace``, ``tags``, ``metadata`` and ``job_id`` of
@@ -189,6 +185,9 @@ class ProcessBackend(BackendV2):
             NotPicklableError: a circuit or an option cannot be sent to a worker.
             RuntimeError: the backend is closed.
         """
+        their_name = _parameters(self._wrapped.run)[:1]
+        if their_name and their_name[0] in options and not run_input:
+            run_input = options.pop(their_name[0])
         circuits = _checked_circuits(run_input)
         binds = _checked_binds(circuits, parameter_binds)
         self._check_options(options)
@@ -245,11 +244,21 @@ class ProcessBackend(BackendV2):
         if options.get("executor") is not None:
             raise TypeError("executor cannot be given to run: give it to AerSimulator, or to ProcessBackend as engine=")
         for name in strange:
-            known = {*_options_of(self._wrapped), *JOB_OPTIONS, *_parameters(self._wrapped.run)}
+            known = {*_options_of(self._wrapped), *JOB_OPTIONS, *_parameters(self._wrapped.run)[1:]}
             if name not in known and not _aer_takes(self._wrapped, name):
                 close = difflib.get_close_matches(name, known, n=3)
                 hint = f"did you mean {' or '.join(close)}?" if close else f"it takes {', '.join(sorted(known))}"
                 raise TypeError(f"{self.name} takes no option {name!r}; {hint}")
+
+
+def _pass_on(name: str) -> property:
+    return property(lambda self: getattr(self._wrapped, name), doc="See the wrapped backend.")
+
+
+# What BackendV2 brings along must not hide what the wrapped backend has instead.
+for _name in vars(BackendV2).keys() - vars(ProcessBackend).keys():
+    if not _name.startswith("_") and _name != "version":
+        setattr(ProcessBackend, _name, _pass_on(_name))
 
 
 class _Runner(Backend):
@@ -303,7 +312,7 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any], key: str) -> bool:
 
 def _parameters(run: Any) -> list[str]:
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [name for name, parameter in list(inspect.signature(run).parameters.items())[1:] if parameter.kind in kinds]
+    return [name for name, parameter in inspect.signature(run).parameters.items() if parameter.kind in kinds]
 
 
 def _aer_takes(backend: BackendV2, name: str) -> bool:
@@ -331,8 +340,8 @@ def _checked_circuits(run_input: Any) -> list[QuantumCircuit]:
 def _checked_binds(circuits: list[QuantumCircuit], given: Any) -> list[dict[Any, list[Any]]] | None:
     if not given:
         for index, circuit in enumerate(circuits):
-            if circuit.parameters:
-                names = ", ".join(parameter.name for parameter in circuit.parameters)
+            if free := free_parameters(circuit):
+                names = ", ".join(parameter.name for parameter in free)
                 raise CircuitError(
                     f"circuit {index} ({circuit.name!r}) has parameters without values: {names}; give "
                     "parameter_binds, or bind them with assign_parameters"
@@ -359,7 +368,7 @@ def _checked_table(index: int, circuit: QuantumCircuit, table: Any) -> dict[Any,
     lengths = {str(parameter): len(values) for parameter, values in columns.items()}
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         raise CircuitError(f"{where}: all lists must have the same length, at least 1; they have {lengths}")
-    missing = [parameter.name for parameter in circuit.parameters if parameter not in columns]
+    missing = [parameter.name for parameter in free_parameters(circuit) if parameter not in columns]
     if missing:
         raise CircuitError(f"{where} has no values for {', '.join(missing)}")
     return columns

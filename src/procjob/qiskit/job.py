@@ -8,7 +8,6 @@ from typing import Any
 from qiskit.providers import JobStatus as QiskitStatus
 from qiskit.providers import JobV1
 from qiskit.result import Result
-from qiskit.result.models import ExperimentResult, ExperimentResultData
 
 from procjob.errors import JobError
 from procjob.job import Job
@@ -97,21 +96,24 @@ class QiskitJob(Job, JobV1):
 
 def _missing(run: Run, job: QiskitJob, why: str) -> Result:
     experiments = [
-        ExperimentResult(
-            shots=0,
-            success=False,
-            data=ExperimentResultData(),
-            status=f"not run: {why}",
-            header={"name": circuit.name, "metadata": circuit.metadata},
-        )
+        {
+            "shots": 0,
+            "success": False,
+            "data": {},
+            "status": f"not run: {why}",
+            "header": {"name": circuit.name, "metadata": circuit.metadata},
+        }
         for _, circuit in run.numbered()
     ]
     backend = job.backend()
-    return Result(
-        backend_name=backend.name,
-        backend_version=backend.backend_version,
-        job_id=job.job_id(),
-        success=False,
-        results=experiments,
-        status=f"PARTIAL: {why}",
+    return Result.from_dict(  # which makes of a header what this version of Qiskit has for it
+        {
+            "backend_name": backend.name,
+            "backend_version": backend.backend_version,
+            "qobj_id": "",
+            "job_id": job.job_id(),
+            "success": False,
+            "results": experiments,
+            "status": f"PARTIAL: {why}",
+        }
     )

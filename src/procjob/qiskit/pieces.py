@@ -8,6 +8,7 @@ counts as in the undivided run.
 
 from __future__ import annotations
 
+import copy
 import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qiskit import QuantumCircuit, qpy
+from qiskit.circuit import Parameter
 from qiskit.result import Result
 
 from procjob.qiskit.shots import merge, seed_of, sizes
@@ -97,6 +99,15 @@ def operations(circuit: QuantumCircuit) -> Iterator[Any]:
             yield from operations(block)
 
 
+def free_parameters(circuit: QuantumCircuit) -> list[Parameter]:
+    """Return the parameters that need values; Qiskit 1.4 counts the variables of ``for`` loops as parameters, too."""
+    parameters = list(circuit.parameters)
+    if not parameters:
+        return []
+    variables = [operation.params[1] for operation in operations(circuit) if operation.name == "for_loop"]
+    return [parameter for parameter in parameters if parameter not in variables]
+
+
 def _same(circuit: QuantumCircuit) -> QuantumCircuit:
     return circuit
 
@@ -155,19 +166,13 @@ def divide(
 
 def join(results: Sequence[Result], blocks: int = 1) -> Result:
     """Return one result with the experiments of all, in order; each ``blocks`` of them are the same, in blocks of shots."""
-    first = results[0]
     if len(results) == 1:
-        return first
-    failed = next((result for result in results if not result.success), None)
+        return results[0]
     groups = [results[at : at + blocks] for at in range(0, len(results), blocks)]
-    return Result(
-        backend_name=first.backend_name,
-        backend_version=first.backend_version,
-        job_id=first.job_id,
-        success=failed is None,
-        results=[merge(same) for group in groups for same in zip(*(r.results for r in group), strict=True)],
-        date=first.date,
-        status=(failed or first).status,
-        header=first.header,
-        **first._metadata,
-    )
+    joined = copy.copy(results[0])  # with what this version of Qiskit keeps besides
+    joined._metadata = dict(joined._metadata)
+    joined.results = [merge(same) for group in groups for same in zip(*(r.results for r in group), strict=True)]
+    failed = next((result for result in results if not result.success), None)
+    if failed is not None:
+        joined.success, joined.status = False, failed.status
+    return joined

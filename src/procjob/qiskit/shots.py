@@ -7,6 +7,7 @@ the seed, the number of shots and the size of the blocks, not on the workers.
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -34,7 +35,6 @@ def merge(blocks: Sequence[ExperimentResult]) -> ExperimentResult:
     """Return the experiment of which these are the blocks: counts added, memory in order."""
     if len(blocks) == 1:
         return blocks[0]
-    fields = blocks[0].to_dict()
     data: dict[str, Any] = {}
     if any(hasattr(block.data, "counts") for block in blocks):
         counts: Counter[str] = Counter()
@@ -43,15 +43,12 @@ def merge(blocks: Sequence[ExperimentResult]) -> ExperimentResult:
         data["counts"] = dict(counts)
     if any(hasattr(block.data, "memory") for block in blocks):
         data["memory"] = [outcome for block in blocks for outcome in getattr(block.data, "memory", ())]
+    merged = copy.copy(blocks[0])  # with what this version of Qiskit keeps besides
+    merged._metadata = dict(merged._metadata)
+    merged.shots, merged.data = sum(block.shots for block in blocks), ExperimentResultData(**data)
+    if "time_taken" in merged._metadata:
+        merged._metadata["time_taken"] = sum(block.time_taken for block in blocks)
     failed = next((block for block in blocks if not block.success), None)
     if failed is not None:
-        fields["status"] = failed.status
-    return ExperimentResult(
-        **{
-            **fields,
-            "shots": sum(block.shots for block in blocks),
-            "success": failed is None,
-            "data": ExperimentResultData(**data),
-            **({"time_taken": sum(block.time_taken for block in blocks)} if "time_taken" in fields else {}),
-        }
-    )
+        merged.success, merged.status = False, failed.status
+    return merged

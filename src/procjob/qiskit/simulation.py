@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
+import copyreg
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from types import SimpleNamespace
 from typing import Any
 
 from qiskit import QuantumCircuit
 from qiskit.providers import Options
-from qiskit.providers.basic_provider import BasicSimulator
 from qiskit.result import Result
 
 from procjob.pool.pickling import add_note
@@ -53,6 +54,8 @@ class Simulation:
             more = f" and {len(run.circuits) - 5} more" if len(run.circuits) > 5 else ""
             add_note(exc, f"procjob: raised by {self._backend.name} while it ran {names}{more}")
             raise
+        if in_worker():
+            _pickle_headers_without_warning(result)
         return result
 
     def divide(
@@ -87,7 +90,8 @@ class Simulation:
         return {**self.__dict__, "_backend": backend}
 
     def _option(self, name: str, options: Mapping[str, Any]) -> Any:
-        return options.get(name, getattr(self._backend.options, name, None))
+        value = options.get(name)  # Aer takes None for not given
+        return getattr(self._backend.options, name, None) if value is None else value
 
 
 def is_dynamic(circuit: QuantumCircuit) -> bool:
@@ -99,8 +103,8 @@ def seed_step(backend: Any) -> int | None:
     """Return by how much ``seed_simulator`` grows from one experiment to the next; None: nobody knows."""
     if is_aer(backend):
         return AER_SEED_STEP
-    # Qiskit's own gives each circuit the same seed; ours is told the numbers of circuit and point.
-    return 0 if isinstance(backend, (BasicSimulator, StatevectorBackend)) else None
+    # Ours is told the numbers of circuit and point. Qiskit's own draws for one circuit after the other since 2.0.
+    return 0 if isinstance(backend, StatevectorBackend) else None
 
 
 def is_aer(backend: Any) -> bool:
@@ -111,6 +115,17 @@ def is_aer(backend: Any) -> bool:
         return False
     # By name: to import the class makes Qiskit 1.4 warn of what is deprecated in its module.
     return isinstance(backend, AerBackend) or any(cls.__name__ == "GenericBackendV2" for cls in type(backend).__mro__)
+
+
+def _pickle_headers_without_warning(result: Result) -> None:
+    """Have the headers of Qiskit 1.4, whose class warns when it is called, unpickled without calling it."""
+    headers = [result.header, *(getattr(experiment, "header", None) for experiment in result.results)]
+    for kind in {type(header) for header in headers if isinstance(header, SimpleNamespace)}:
+        copyreg.pickle(kind, _reduce_header)
+
+
+def _reduce_header(header: Any) -> tuple[Any, ...]:
+    return type(header).__new__, (type(header),), vars(header)
 
 
 class _Here(Executor):
