@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any
 
+import qiskit
 from qiskit import QuantumCircuit
 from qiskit.providers import Options
 from qiskit.providers.basic_provider import BasicSimulator
@@ -96,8 +97,13 @@ def seed_step(backend: Any) -> int | None:
     """Return by how much ``seed_simulator`` grows from one experiment to the next; None: nobody knows."""
     if is_aer(backend):
         return AER_SEED_STEP
-    # Qiskit's own gives each circuit the same seed; ours is told the numbers of circuit and point.
-    return 0 if isinstance(backend, (BasicSimulator, StatevectorBackend)) else None
+    # Ours is told the numbers of circuit and point.
+    return 0 if has_one_seed(backend) or isinstance(backend, StatevectorBackend) else None
+
+
+def has_one_seed(backend: Any) -> bool:
+    """Whether a backend gives each circuit the same seed: BasicSimulator did, until Qiskit 2 had them draw in turn."""
+    return isinstance(backend, BasicSimulator) and qiskit.__version__.startswith("1.")
 
 
 def is_aer(backend: Any) -> bool:
