@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any
@@ -12,7 +13,6 @@ import qiskit
 from qiskit import QuantumCircuit
 from qiskit.providers import Options
 from qiskit.providers.basic_provider import BasicSimulator
-from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.result import Result
 
 from procjob.pool.pickling import add_note
@@ -112,7 +112,9 @@ def is_aer(backend: Any) -> bool:
         from qiskit_aer.backends.aerbackend import AerBackend
     except ImportError:
         return False
-    return isinstance(backend, (AerBackend, GenericBackendV2))  # the second runs on Aer where Aer is there
+    fakes = sys.modules.get("qiskit.providers.fake_provider")  # whose import warns on Qiskit 1
+    # The second kind runs on Aer where Aer is there.
+    return isinstance(backend, AerBackend) or (fakes is not None and isinstance(backend, fakes.GenericBackendV2))
 
 
 class _Here(Executor):
