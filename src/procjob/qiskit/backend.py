@@ -15,9 +15,11 @@ from qiskit.transpiler import Target
 
 from procjob.backend import Backend
 from procjob.engine import Engine, ExecutorEngine
+from procjob.errors import NotPicklableError
 from procjob.parts import Parts
 from procjob.pool import checks
 from procjob.pool.environment import cores_granted
+from procjob.pool.pickling import dumps
 from procjob.qiskit.builtin import StatevectorBackend
 from procjob.qiskit.errors import CircuitError
 from procjob.qiskit.job import QiskitJob
@@ -118,7 +120,11 @@ class ProcessBackend(BackendV2):
             # Aer never uses more threads than this says; each run says how many it may use (`_share`).
             given = settings.get("environment") or {}
             settings["environment"] = {"OMP_NUM_THREADS": str(self._cores), **given}
-        self._runner = _Runner(self, Simulation(backend, *most), workers=workers, engine=engine, **settings)
+        try:
+            self._runner = _Runner(self, Simulation(backend, *most), workers=workers, engine=engine, **settings)
+        except NotPicklableError:
+            dumps(backend, label="backend")  # raises with the path from there
+            raise
         self._sent = _options_of(backend)
         self._stale = False
 
@@ -185,14 +191,19 @@ class ProcessBackend(BackendV2):
             NotPicklableError: a circuit or an option cannot be sent to a worker.
             RuntimeError: the backend is closed.
         """
-        their_name = _parameters(self._wrapped.run)[:1]
-        if their_name and their_name[0] in options and not run_input:
-            run_input = options.pop(their_name[0])
+        if isinstance(run_input, tuple) and not run_input:
+            their_name = _parameters(self._wrapped.run)[:1]
+            run_input = options.pop(their_name[0], ()) if their_name else ()
         circuits = _checked_circuits(run_input)
         binds = _checked_binds(circuits, parameter_binds)
         self._check_options(options)
         run = Run(circuits, binds)
-        job = self._runner.run(run, **{**self._share(run), **self._news(), **options})
+        try:
+            job = self._runner.run(run, **{**self._share(run), **self._news(), **options})
+        except NotPicklableError:
+            for index, circuit in enumerate(circuits):
+                dumps(circuit, label=f"circuit {index} ({circuit.name!r})")  # raises for the one that it is about
+            raise
         assert isinstance(job, QiskitJob)  # what `_Runner` makes
         return job
 
