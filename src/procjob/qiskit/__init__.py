@@ -1,6 +1,7 @@
 """procjob for Qiskit: backends whose jobs can be stopped, and conversion of circuits to the built-in simulator's.
 
 ProcessBackend(AerSimulator()).run(circuits) ──> QiskitJob       (backend, simulation and pieces, job)
+ProcessSampler(sampler).run(pubs), ProcessEstimator ──> QiskitPrimitiveJob      (primitives, pubs and streams)
 from_qiskit, from_qasm2, from_qasm3 ──> procjob.simulators.circuit.Circuit          (convert, expressions)
 """
 
@@ -8,13 +9,17 @@ from procjob.qiskit.backend import ProcessBackend
 from procjob.qiskit.convert import from_qasm2, from_qasm3, from_qiskit
 from procjob.qiskit.errors import CircuitError, JobError, JobTimeoutError
 from procjob.qiskit.job import QiskitJob
+from procjob.qiskit.primitives import ProcessEstimator, ProcessSampler, QiskitPrimitiveJob
 
 __all__ = [
     "CircuitError",
     "JobError",
     "JobTimeoutError",
     "ProcessBackend",
+    "ProcessEstimator",
+    "ProcessSampler",
     "QiskitJob",
+    "QiskitPrimitiveJob",
     "from_qasm2",
     "from_qasm3",
     "from_qiskit",

@@ -39,7 +39,7 @@ class Simulation:
     def __call__(self, run: Run, **options: Any) -> Result:
         """Run circuits, in the thread that asks, and return the simulator's result."""
         if in_worker():
-            _stay_in_this_thread()
+            stay_in_this_thread()
         if run.binds is not None:
             options["parameter_binds"] = [dict(binds) for binds in run.binds]
         if isinstance(self._backend, StatevectorBackend):
@@ -131,6 +131,8 @@ def _reduce_header(header: Any) -> tuple[Any, ...]:
 class _Here(Executor):
     """Runs what is submitted at once."""
 
+    def __init__(self, max_workers: int | None = None) -> None: ...
+
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
         try:
@@ -140,8 +142,15 @@ class _Here(Executor):
         return future
 
 
-def _stay_in_this_thread() -> None:
-    """Have Aer run its jobs in the thread that asks: one in a thread of its own would go on after it was stopped."""
+def stay_in_this_thread() -> None:
+    """Have Aer and Qiskit's primitives run their jobs in the thread that asks.
+
+    One in a thread of its own would go on after it was stopped.
+    """
+    from qiskit.primitives import primitive_job
+
+    if primitive_job.ThreadPoolExecutor is not _Here:
+        primitive_job.ThreadPoolExecutor = _Here
     try:
         from qiskit_aer.jobs import aerjob, utils
     except ImportError:
