@@ -47,7 +47,7 @@ def test_counts_and_memory_are_those_of_the_simulator_for_any_number_of_workers(
         assert [result.get_counts(k) for k in range(25)] == [direct.get_counts(point=k) for k in range(25)]
         assert result.get_memory(7) == direct.get_memory(point=7)
         assert result.get_counts(25) == {"10": 50}
-        assert result.results[25].header["name"] == "flip"
+        assert result.get_counts("flip") == {"10": 50}
         assert len(result.results) == 51
         # A second circuit that is equal to the first has random numbers of its own.
         assert [result.get_counts(26 + k) for k in range(25)] != [result.get_counts(k) for k in range(25)]

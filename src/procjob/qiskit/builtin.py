@@ -14,7 +14,6 @@ from qiskit.circuit import IfElseOp
 from qiskit.circuit.library.standard_gates import get_standard_gate_name_mapping
 from qiskit.providers import BackendV2, JobStatus, JobV1, Options
 from qiskit.result import Result
-from qiskit.result.models import ExperimentResult, ExperimentResultData
 from qiskit.transpiler import Target
 
 import procjob
@@ -89,7 +88,7 @@ class StatevectorBackend(BackendV2):
         circuits = [run_input] if isinstance(run_input, QuantumCircuit) else list(run_input)
         settings = {**dict(self.options.items()), **options}
         job_id = str(uuid.uuid4())
-        results: list[ExperimentResult] = []
+        results: list[dict[str, Any]] = []
         for index, circuit in enumerate(circuits):
             ours = from_qiskit(circuit)
             binds = {} if parameter_binds is None else parameter_binds[index]
@@ -108,14 +107,17 @@ class StatevectorBackend(BackendV2):
             count = max((len(column) for column in values.values()), default=1)
             made = _experiments(circuit, ran.circuits[0], ran.shots or 0, ran.seed)
             results += made if len(made) == count else made * count
-        result = Result(
-            backend_name=self.name,
-            backend_version=self.backend_version,
-            job_id=job_id,
-            success=True,
-            results=results,
-            status="COMPLETED",
-            time_taken=time.perf_counter() - began,
+        result = Result.from_dict(  # which makes of a header what this version of Qiskit has for it
+            {
+                "backend_name": self.name,
+                "backend_version": self.backend_version,
+                "job_id": job_id,
+                "qobj_id": "",
+                "success": True,
+                "results": results,
+                "status": "COMPLETED",
+                "time_taken": time.perf_counter() - began,
+            }
         )
         return _Finished(self, job_id, result)
 
@@ -139,7 +141,7 @@ class _Finished(JobV1):
         return self._result
 
 
-def _experiments(circuit: QuantumCircuit, ran: CircuitResult, shots: int, seed: int) -> list[ExperimentResult]:
+def _experiments(circuit: QuantumCircuit, ran: CircuitResult, shots: int, seed: int) -> list[dict[str, Any]]:
     header = {
         "name": circuit.name,
         "n_qubits": circuit.num_qubits,
@@ -159,14 +161,14 @@ def _experiments(circuit: QuantumCircuit, ran: CircuitResult, shots: int, seed: 
         if ran.memory is not None:
             data["memory"] = [hex(outcome) for outcome in ran.memory.reshape(points, -1)[point].tolist()]
         experiments.append(
-            ExperimentResult(
-                shots=shots,
-                success=True,
-                data=ExperimentResultData(**data),
-                status="DONE",
-                seed=seed,
-                header=dict(header),
-                seed_simulator=seed,
-            )
+            {
+                "shots": shots,
+                "success": True,
+                "data": data,
+                "status": "DONE",
+                "seed": seed,
+                "header": dict(header),
+                "seed_simulator": seed,
+            }
         )
     return experiments
