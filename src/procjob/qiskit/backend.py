@@ -6,7 +6,7 @@ import difflib
 import inspect
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Never
 
 import psutil
 from qiskit import QuantumCircuit
@@ -218,6 +218,9 @@ class ProcessBackend(BackendV2):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._runner.__exit__(exc_type, exc, traceback)
+
+    def __reduce__(self) -> Never:
+        raise TypeError("a ProcessBackend has workers and cannot be copied or pickled; make one around its `wrapped`")
 
     def __repr__(self) -> str:
         return f"ProcessBackend({self._wrapped!r}, workers={self.workers})"

@@ -73,7 +73,9 @@ class QiskitJob(Job, JobV1):
         if not isinstance(future, WholeFuture):
             return _missing(self._inputs, self, why)
         ended = future.part_results()
-        return self.join([ended.get(index) or _missing(run, self, why) for index, run in enumerate(self.pieces)])
+        result = self.join([ended.get(index) or _missing(run, self, why) for index, run in enumerate(self.pieces)])
+        result.status = f"PARTIAL: {why}"
+        return result
 
     def _seconds(self) -> float:
         entered = self.metrics().timestamps

@@ -174,5 +174,6 @@ def join(results: Sequence[Result], blocks: int = 1) -> Result:
     joined.results = [merge(same) for group in groups for same in zip(*(r.results for r in group), strict=True)]
     failed = next((result for result in results if not result.success), None)
     if failed is not None:
-        joined.success, joined.status = False, failed.status
+        some = any(experiment.success for experiment in joined.results)
+        joined.success, joined.status = False, "PARTIAL COMPLETED" if some else failed.status  # as Aer says it
     return joined

@@ -50,7 +50,7 @@ class Simulation:
         try:
             result: Result = self._backend.run(list(run.circuits), **options).result()
         except Exception as exc:
-            names = ", ".join(repr(circuit.name) for circuit in run.circuits[:5])
+            names = ", ".join(f"circuit {n} ({c.name!r})" for n, c in enumerate(run.circuits[:5], run.first[0]))
             more = f" and {len(run.circuits) - 5} more" if len(run.circuits) > 5 else ""
             add_note(exc, f"procjob: raised by {self._backend.name} while it ran {names}{more}")
             raise
