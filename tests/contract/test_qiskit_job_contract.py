@@ -42,20 +42,23 @@ def bell(name):
     return circuit
 
 
+@pytest.fixture(scope="module")
+def backend(open_engine):
+    with open_engine("process") as engine:
+        backend = ProcessBackend(ByName(), engine=engine, grace=10)  # what runs here can be interrupted
+        backend.run([bell("quick")] * 2).result(60)
+        yield backend
+
+
 class TestQiskitJob(JobV1Contract):
     """One circuit a job: it has one task."""
 
     failure = ZeroDivisionError
     circuits = 1
 
-    @pytest.fixture(scope="class", autouse=True)
-    @classmethod
-    def on_engine(cls, open_engine):
-        with open_engine("process") as engine:
-            cls.backend = ProcessBackend(ByName(), engine=engine)
-            cls.backend.run([bell("quick")] * 2).result()
-            yield
-            del cls.backend
+    @pytest.fixture(autouse=True)
+    def on(self, backend):
+        self.backend = backend
 
     def submitted(self, kind):
         return self.backend.run([bell(kind) for _ in range(self.circuits)], shots=10)
