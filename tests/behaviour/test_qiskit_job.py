@@ -204,8 +204,8 @@ def test_what_aer_reports_as_failed_is_a_result_without_success_and_the_status_e
     assert sum(result.get_counts(0).values()) == 10
 
 
-def test_an_exception_of_the_wrapped_backend_is_the_jobs_own_and_says_which_circuits(backend):
-    job = backend.run([bell("one"), bell("two")], method="no such method")
+def test_an_exception_of_the_wrapped_backend_is_the_jobs_own_and_says_which_circuits(own):
+    job = own.run([bell("one"), bell("two")], method="no such method")
     with pytest.raises(Exception, match="no such method") as caught:
         job.result(DEADLINE)
     assert "circuit 0 ('one')" in "".join(caught.value.__notes__)
