@@ -134,6 +134,8 @@ class _Whole:
             for event in early:
                 self._sink(event)
             self._settle_if_done()
+            if self._left and self._failure is not None:  # the parts accepted since then have not been stopped
+                self.post(self.request_stop, 0)
 
     def _tell(self, event: Event) -> None:
         if self._early is None:

@@ -65,6 +65,32 @@ def test_a_failing_part_is_the_jobs_error_and_stops_the_others(engine):
     assert engine.submit(Task(abs, (-1,)), lambda _: None).result(DEADLINE) == 1, "the workers are free again"
 
 
+class PickledAfter:
+    """Takes until a file is there, and a moment longer, to be pickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        deadline = time.monotonic() + DEADLINE
+        while not self.path.exists() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(0.3)  # the failure is on its way
+        return float, (600,)
+
+
+def touches_and_fails(path):
+    path.touch()
+    raise ValueError("part")
+
+
+def test_a_part_that_fails_before_the_next_is_accepted_stops_that_one_too(engine, tmp_path):
+    flag = tmp_path / "failing"
+    job = job_of(engine, [(touches_and_fails, flag), (naps, PickledAfter(flag))])
+    with pytest.raises(ValueError, match="part"):
+        job.result(DEADLINE)
+
+
 def test_a_part_whose_worker_dies_is_the_jobs_error(engine):
     job = job_of(engine, [(abs, -1), (os._exit, 3), (abs, -2)])
     with pytest.raises(procjob.WorkerDiedError):
