@@ -180,7 +180,7 @@ class Backend:
         if metadata is not None and not isinstance(metadata, Mapping):
             raise TypeError(f"metadata must be a mapping, not {metadata!r}")
         identity = uuid.uuid4().hex if job_id is None else job_id
-        text = brief(run_input)  # now: the input may be changed while the job runs
+        text = self._brief(run_input)  # now: the input may be changed while the job runs
         task = self._task(
             run_input, options, Task(self._shipped, limits=limits, describe=lambda: f"job {identity} ({text})")
         )
@@ -192,6 +192,10 @@ class Backend:
             self._jobs.add(job)
         job.submit()
         return job
+
+    def _brief(self, run_input: Any) -> str:
+        """Return what messages call the input of a job."""
+        return brief(run_input)
 
     def _make_job(self, job_id: str, **settings: Any) -> Job:
         return Job(self, job_id, **settings)

@@ -54,6 +54,7 @@ class Job(JobV1):
     # What an adapter to another package's job class replaces: its own types for statuses and errors.
     _error_type = JobError
     _timeout_type = JobTimeoutError
+    _cancelled_type = JobCancelledError
 
     def __init__(
         self,
@@ -159,7 +160,7 @@ class Job(JobV1):
         except TimeoutError:
             raise self._timed_out(self._state(), timeout) from None
         except CancelledError:
-            raise JobCancelledError(f"job {self._job_id} was cancelled and has no result") from None
+            raise self._cancelled_type(f"job {self._job_id} was cancelled and has no result") from None
         if exception is not None:
             try:
                 raise exception

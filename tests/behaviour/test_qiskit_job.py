@@ -14,6 +14,7 @@ import cloudpickle
 import pytest
 from qiskit import QuantumCircuit
 from qiskit.exceptions import QiskitError
+from qiskit.providers import JobError as QiskitJobError
 from qiskit.providers import JobStatus, JobTimeoutError, JobV1
 from qiskit.result import Result
 from qiskit_aer import AerSimulator
@@ -101,8 +102,9 @@ def test_cancel_of_a_running_wide_circuit_ends_it_and_what_has_ended_is_left():
         assert job.cancel() is True
         job.wait_for_final_state(DEADLINE)
         assert job.status() is JobStatus.CANCELLED
-        with pytest.raises(JobCancelledError):
+        with pytest.raises(JobCancelledError) as caught:
             job.result()
+        assert isinstance(caught.value, QiskitJobError)
         result = job.result(partial=True)
         assert_partial(result, "CANCELLED")
         assert result.job_id == job.job_id()

@@ -7,12 +7,13 @@ from_qiskit, from_qasm2, from_qasm3 ──> procjob.simulators.circuit.Circuit  
 
 from procjob.qiskit.backend import ProcessBackend
 from procjob.qiskit.convert import from_qasm2, from_qasm3, from_qiskit
-from procjob.qiskit.errors import CircuitError, JobError, JobTimeoutError
+from procjob.qiskit.errors import CircuitError, JobCancelledError, JobError, JobTimeoutError
 from procjob.qiskit.job import QiskitJob
 from procjob.qiskit.primitives import ProcessEstimator, ProcessSampler, QiskitPrimitiveJob
 
 __all__ = [
     "CircuitError",
+    "JobCancelledError",
     "JobError",
     "JobTimeoutError",
     "ProcessBackend",

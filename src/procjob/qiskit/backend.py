@@ -237,7 +237,7 @@ class ProcessBackend(BackendV2):
             tasks = min(tasks, sum(run.experiments()))
         share = {
             "max_parallel_threads": max(1, self._cores // tasks),
-            "max_memory_mb": self._memory // self.workers,
+            "max_memory_mb": self._memory // tasks,
         }
         return {key: value for key, value in share.items() if not getattr(self._wrapped.options, key, None)}
 
@@ -291,6 +291,10 @@ class _Runner(Backend):
     def ship(self) -> None:
         """Have the jobs from now on use the simulator as it is now."""
         self._shipped = self._engine.ship(self.simulator, label="backend")
+
+    def _brief(self, run_input: Run) -> str:
+        names = [repr(circuit.name) for circuit in run_input.circuits]
+        return f"circuit{'s' * (len(names) > 1)} {', '.join(names[:3])}{', ...' * (len(names) > 3)}"
 
     def _make_job(self, job_id: str, **settings: Any) -> QiskitJob:
         job = QiskitJob(self._owner, job_id, **settings)

@@ -16,5 +16,9 @@ class JobTimeoutError(ours.JobTimeoutError, theirs.JobTimeoutError):
     """A wait ran out; the job goes on."""
 
 
+class JobCancelledError(ours.JobCancelledError, theirs.JobError):
+    """The job was cancelled and has no result."""
+
+
 class CircuitError(QiskitError, ValueError):
     """A circuit, or the values for its parameters, cannot be run."""

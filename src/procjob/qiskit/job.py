@@ -12,6 +12,7 @@ from qiskit.result import Result
 from procjob.errors import JobError
 from procjob.job import Job
 from procjob.parts import WholeFuture
+from procjob.qiskit.errors import JobCancelledError as QiskitJobCancelledError
 from procjob.qiskit.errors import JobError as QiskitJobError
 from procjob.qiskit.errors import JobTimeoutError as QiskitJobTimeoutError
 from procjob.qiskit.pieces import Run
@@ -27,6 +28,7 @@ class QiskitJob(Job, JobV1):
 
     _error_type = QiskitJobError
     _timeout_type = QiskitJobTimeoutError
+    _cancelled_type = QiskitJobCancelledError
     #: What the job was divided into, in order, and what makes one result of theirs; set by the backend.
     pieces: tuple[Run, ...] = ()
     join: Callable[[list[Any]], Result]

@@ -23,6 +23,7 @@ from procjob.parts import Parts
 from procjob.pool import checks
 from procjob.qiskit.backend import ProcessBackend
 from procjob.qiskit.errors import CircuitError
+from procjob.qiskit.errors import JobCancelledError as QiskitJobCancelledError
 from procjob.qiskit.errors import JobError as QiskitJobError
 from procjob.qiskit.errors import JobTimeoutError as QiskitJobTimeoutError
 from procjob.qiskit.pieces import PIECES_PER_WORKER
@@ -44,6 +45,7 @@ class QiskitPrimitiveJob(Job, BasePrimitiveJob[PrimitiveResult[Any], QiskitStatu
 
     _error_type = QiskitJobError
     _timeout_type = QiskitJobTimeoutError
+    _cancelled_type = QiskitJobCancelledError
 
     done, running, cancelled, in_final_state = JobV1.done, JobV1.running, JobV1.cancelled, JobV1.in_final_state
 

@@ -7,6 +7,7 @@ import copyreg
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -63,6 +64,8 @@ class Simulation:
     ) -> tuple[Sequence[tuple[Run, Mapping[str, Any]]], Callable[[list[Any]], Result]]:
         """See `procjob.backend.Divisible`."""
         seed, shots = self._option("seed_simulator", options), self._option("shots", options)
+        if seed is not None and not hasattr(seed, "__index__"):
+            raise TypeError(f"seed_simulator must be a whole number or None, not {seed!r}")
         circuits = self._max_circuits or self._option("max_job_size", options)
         cut = Cut(circuits, self._shots_a_piece(run, options, workers), seed, self._seed_step)
         return divide(run, options, cut, workers, shots if isinstance(shots, int) else 1)
@@ -142,6 +145,7 @@ class _Here(Executor):
         return future
 
 
+@cache  # once a worker: a job that is stopped in the middle of an import costs its worker
 def stay_in_this_thread() -> None:
     """Have Aer and Qiskit's primitives run their jobs in the thread that asks.
 

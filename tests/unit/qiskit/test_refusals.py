@@ -1,4 +1,4 @@
-"""What cannot be sent to a worker is named as the user knows it."""
+"""What cannot be run or sent to a worker is named as the user knows it, at the call."""
 
 from __future__ import annotations
 
@@ -28,3 +28,8 @@ def test_an_unpicklable_circuit_is_named_by_its_place_and_name():
         pytest.raises(procjob.NotPicklableError, match=r"^circuit 1 \('bad'\).*\['handle'\]: cannot pickle"),
     ):
         backend.run([good, bad])
+
+
+def test_a_seed_that_is_no_number_is_refused_at_the_call():
+    with ProcessBackend(AerSimulator(), workers=1) as backend, pytest.raises(TypeError, match=r"seed_simulator.*'x'"):
+        backend.run(QuantumCircuit(1), seed_simulator="x")
