@@ -70,8 +70,16 @@ class GateMethods(Protocol):
         return self.gate("sxdg", [qubit])
 
     def p(self, lam: Angle, qubit: int) -> Self:
-        """Phase: diag(1, e^(i lam)). Also `phase` and, in OpenQASM 2, u1."""
+        """Phase: diag(1, e^(i lam)). Also `phase` and `u1`."""
         return self.gate("p", [qubit], [lam])
+
+    def phase(self, lam: Angle, qubit: int) -> Self:
+        """The same as p: diag(1, e^(i lam)), by its other name in OpenQASM 3."""
+        return self.p(lam, qubit)
+
+    def u1(self, lam: Angle, qubit: int) -> Self:
+        """The same as p: diag(1, e^(i lam)), by its name in OpenQASM 2."""
+        return self.p(lam, qubit)
 
     def rx(self, theta: Angle, qubit: int) -> Self:
         """Rotation exp(-i theta X / 2): [[cos, -i sin], [-i sin, cos]] of theta/2."""
@@ -92,6 +100,10 @@ class GateMethods(Protocol):
     def u2(self, phi: Angle, lam: Angle, qubit: int) -> Self:
         """U(pi/2, phi, lam), in the phase convention of Qiskit."""
         return self.gate("u2", [qubit], [phi, lam])
+
+    def u3(self, theta: Angle, phi: Angle, lam: Angle, qubit: int) -> Self:
+        """The same as u, by its name in OpenQASM 2, in the phase convention of Qiskit."""
+        return self.u(theta, phi, lam, qubit)
 
     def cx(self, control: int, target: int) -> Self:
         """Controlled X: |1><1| (x) X + |0><0| (x) 1."""
@@ -124,6 +136,10 @@ class GateMethods(Protocol):
     def cp(self, lam: Angle, control: int, target: int) -> Self:
         """Controlled phase: diag(1, 1, 1, e^(i lam))."""
         return self.gate("p", [target], [lam], controls=[control])
+
+    def cphase(self, lam: Angle, control: int, target: int) -> Self:
+        """The same as cp: diag(1, 1, 1, e^(i lam)), by its other name in OpenQASM 3."""
+        return self.cp(lam, control, target)
 
     def crx(self, theta: Angle, control: int, target: int) -> Self:
         """Controlled rx: |1><1| (x) RX(theta) + |0><0| (x) 1."""

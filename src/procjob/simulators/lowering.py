@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from procjob.simulators.fusion import GATHER, MATMUL, Group
 from procjob.simulators.matrices import MatrixProgram
-from procjob.simulators.monomials import Diagonal, Move, Relayout, as_move, follow
-from procjob.simulators.passes import Block, Gather, Pass, Phase, Walk, leading_blocks, right_factor
+from procjob.simulators.monomials import Move, Relayout, as_move
+from procjob.simulators.passes import Block, Pass, Walk, leading_blocks, right_factor
+from procjob.simulators.tables import Tables
 
 #: What a matmul costs more, in nanoseconds an amplitude, where the block lies this many bits above the lowest.
 _SHORT_ROWS = {1: 5.0, 2: 2.0, 3: 0.8}
@@ -23,9 +21,9 @@ _SHORT_ROWS = {1: 5.0, 2: 2.0, 3: 0.8}
 _SHORTEST_WALK = 9
 
 
-def lower(groups: Sequence[Group], num_qubits: int, program: MatrixProgram) -> tuple[Pass, ...]:
+def lower(groups: Sequence[Group], num_qubits: int, program: MatrixProgram, tables: Tables) -> tuple[Pass, ...]:
     """The passes of groups; the layout is back in order at the end."""
-    lowering = _Lowering(num_qubits, program)
+    lowering = _Lowering(num_qubits, program, tables)
     for number, group in enumerate(groups):
         if group.monomial:
             lowering.move(group)
@@ -35,13 +33,13 @@ def lower(groups: Sequence[Group], num_qubits: int, program: MatrixProgram) -> t
 
 
 class _Lowering:
-    def __init__(self, num_qubits: int, program: MatrixProgram) -> None:
+    def __init__(self, num_qubits: int, program: MatrixProgram, tables: Tables) -> None:
         self._num_qubits = num_qubits
         self._program = program
+        self._tables = tables
         self._place = list(range(num_qubits))  # the bit of each qubit
         self._moves: list[Move | Relayout] = []
         self._passes: list[Pass] = []
-        self._known: dict[tuple[Move | Relayout, ...], list[Pass]] = {}
 
     def move(self, group: Group) -> None:
         for element in group.elements:
@@ -61,7 +59,7 @@ class _Lowering:
     def finish(self) -> tuple[Pass, ...]:
         self._relayout(range(self._num_qubits))
         self._flush()
-        return _with_walks(self._passes, self._num_qubits)
+        return _with_walks(self._passes, self._num_qubits, self._tables)
 
     def _lies_well(self, group: Group) -> bool:
         places = sorted(self._place[qubit] for qubit in group.qubits)
@@ -86,41 +84,24 @@ class _Lowering:
 
     def _flush(self) -> None:
         if self._moves:
-            key = tuple(self._moves)
-            if key not in self._known:
-                self._known[key] = self._followed(key)
-            self._passes += self._known[key]
+            self._passes += self._tables.passes(self._moves, self._program.angles.slot)
             self._moves = []
 
-    def _followed(self, moves: tuple[Move | Relayout, ...]) -> list[Pass]:
-        index, diagonal = follow(moves, self._num_qubits)
-        passes: list[Pass] = [] if diagonal is None else [self._phase(diagonal)]
-        return passes if index is None else [*passes, Gather(index)]
 
-    def _phase(self, diagonal: Diagonal) -> Phase:
-        slots = tuple(self._program.angles.slot(expression) for expression in diagonal.expressions)
-        return Phase(diagonal.constant, slots, diagonal.table, diagonal.levels)
-
-
-def _with_walks(passes: Sequence[Pass], num_qubits: int) -> tuple[Pass, ...]:
+def _with_walks(passes: Sequence[Pass], num_qubits: int, tables: Tables) -> tuple[Pass, ...]:
     """Put stretches of blocks that cover all bits, with the gather behind them, into walks; not the first blocks."""
     start = len(leading_blocks(passes))
     out: list[Pass] = list(passes[:start])
     rest = list(passes[start:])
-    known: dict[int, NDArray[np.intp]] = {}
     while rest:
         stretch = leading_blocks(rest)
         if not _pays_to_walk(stretch, num_qubits):
             out += rest[: max(1, len(stretch))]
             del rest[: max(1, len(stretch))]
             continue
-        follower = rest[len(stretch)] if len(rest) > len(stretch) else None
-        gather = follower if isinstance(follower, Gather) else None
-        if id(gather) not in known:
-            index = np.arange(1 << num_qubits) if gather is None else gather.index
-            known[id(gather)] = np.stack([index, index + (1 << num_qubits)], axis=1).ravel()
-        out.append(Walk(tuple(sorted(stretch, key=lambda block: block.low)), known[id(gather)]))
-        del rest[: len(stretch) + (gather is not None)]
+        index, with_next = tables.walk(rest[len(stretch)] if len(rest) > len(stretch) else None)
+        out.append(Walk(tuple(sorted(stretch, key=lambda block: block.low)), index))
+        del rest[: len(stretch) + with_next]
     return tuple(out)
 
 

@@ -14,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from procjob.simulators.compact import Affine, Term, combined, take
 from procjob.simulators.expressions import Reals
 from procjob.simulators.gates import Complexes, phase_factor
 
@@ -109,15 +110,57 @@ def _multiply_rows(source: Complexes, right: Reals, goal: Complexes) -> None:
 class Gather:
     """Permute the basis states: new[x] = old[index[x]]."""
 
-    index: NDArray[np.intp] = field(compare=False)
+    index: NDArray[np.intp] | Affine = field(compare=False)
 
     def apply(self, buffers: Buffers, matrices: Sequence[Complexes], angles: Reals) -> None:
         """Permute every state of the batch."""
-        buffers.state.take(self.index, axis=1, out=buffers.spare, mode="clip")  # "raise" would copy
+        take(buffers.state, self.index, buffers.spare)
         buffers.swap()
 
     def __str__(self) -> str:
         return "gather"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Permute the basis states in place, by few of their bits, where others are 1.
+
+    Attributes:
+        targets: bit positions, least significant first.
+        controls: bit positions that must be 1.
+        goals: where the bits of the targets go.
+    """
+
+    targets: tuple[int, ...]
+    controls: tuple[int, ...]
+    goals: tuple[int, ...]
+
+    def apply(self, buffers: Buffers, matrices: Sequence[Complexes], angles: Reals) -> None:
+        """Permute every state of the batch."""
+        rows, size = buffers.state.shape
+        tensor = buffers.state.reshape(rows, *(2,) * (size.bit_length() - 1))
+        parts = [tensor[self._where(tensor.ndim, local)] for local in range(len(self.goals))]
+        left = {local for local, goal in enumerate(self.goals) if goal != local}
+        while left:
+            local = begin = left.pop()
+            held = parts[local].copy()
+            while (goal := self.goals[local]) != begin:
+                left.remove(goal)
+                held, parts[goal][...] = parts[goal].copy(), held
+                local = goal
+            parts[begin][...] = held
+
+    def _where(self, ndim: int, local: int) -> tuple[int | slice, ...]:
+        """The basis states whose targets have some bits; axis 0 is that of the rows, the last one is bit 0."""
+        found: list[int | slice] = [slice(None)] * ndim
+        for control in self.controls:
+            found[ndim - 1 - control] = 1
+        for bit, target in enumerate(self.targets):
+            found[ndim - 1 - target] = local >> bit & 1
+        return tuple(found)
+
+    def __str__(self) -> str:
+        return f"exchange by {len(self.targets)} qubits with {len(self.controls)} controls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +170,7 @@ class Phase:
     constant: Complexes | None = field(compare=False)
     slots: tuple[int, ...]
     table: Reals = field(compare=False)
-    levels: NDArray[np.intp] | None = field(compare=False)
+    levels: NDArray[np.unsignedinteger | np.intp] | None = field(compare=False)
 
     def apply(self, buffers: Buffers, matrices: Sequence[Complexes], angles: Reals) -> None:
         """Multiply every state of the batch with its phases."""
@@ -141,7 +184,11 @@ class Phase:
                 buffers.state[:, part] *= self._factors(angles, part, buffers.state.dtype)
             return
         factors = self._factors(angles, slice(None), buffers.state.dtype)
-        if len(factors) == len(buffers.state):
+        if self.levels.dtype != np.intp:
+            for at in range(0, len(self.levels), PHASES):
+                part = slice(at, at + PHASES)
+                buffers.state[:, part] *= factors.take(self.levels[part].astype(np.intp), axis=1)
+        elif len(factors) == len(buffers.state):
             factors.take(self.levels, axis=1, out=buffers.spare, mode="clip")
             buffers.state *= buffers.spare
         else:
@@ -160,6 +207,36 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
+class Product:
+    """Multiply with phases that are a product of terms, made run by run of the basis states.
+
+    Attributes:
+        terms: each with the row of the angle that its values are weights of; None: they are factors.
+    """
+
+    terms: tuple[tuple[int | None, Term], ...]
+
+    def apply(self, buffers: Buffers, matrices: Sequence[Complexes], angles: Reals) -> None:
+        """Multiply every state of the batch with its phases."""
+        shared = angles.shape[1] == 1 or all(slot is None for slot, _ in self.terms)
+        for point, states in enumerate([buffers.state] if shared else buffers.state[:, None]):
+            values = [
+                np.array(term.values, dtype=np.complex128)
+                if slot is None
+                else phase_factor(angles[slot, point] * np.array(term.values))
+                for slot, term in self.terms
+            ]
+            at = 0
+            terms = [(term, value) for (_, term), value in zip(self.terms, values, strict=True)]
+            for factor, size in combined(terms, np.multiply):
+                states[:, at : at + size] *= factor
+                at += size
+
+    def __str__(self) -> str:
+        return f"phase of {len(self.terms)} terms"
+
+
+@dataclass(frozen=True, slots=True)
 class Walk:
     """Blocks on all bits from the lowest up, then a gather, in real arithmetic.
 
@@ -174,7 +251,7 @@ class Walk:
     """
 
     blocks: tuple[Block, ...]
-    index: NDArray[np.intp] = field(compare=False)
+    index: NDArray[np.intp] | Affine = field(compare=False)
 
     def apply(self, buffers: Buffers, matrices: Sequence[Complexes], angles: Reals) -> None:
         """Apply the blocks and the gather to every state of the batch."""
@@ -193,7 +270,7 @@ class Walk:
         for block, matrix in blocks[len(inside) :]:
             _multiply_real(block, matrix, state, spare)
             state, spare = spare, state
-        state.take(self.index, axis=1, out=spare, mode="clip")
+        take(state, self.index, spare)
         if len(self.blocks) % 2 == 0:
             buffers.swap()
 
@@ -228,12 +305,16 @@ def _as_real(matrix: Complexes) -> Reals:
     return out.reshape(points, 2 * size, 2 * size)
 
 
-Pass: TypeAlias = Block | Gather | Phase | Walk
+Pass: TypeAlias = Block | Gather | Exchange | Phase | Product | Walk
 
 
 def keeps_zero(step: Pass) -> bool:
     """Whether a pass leaves |0...0> as it is."""
-    return isinstance(step, Gather) and int(step.index[0]) == 0
+    if isinstance(step, Exchange):
+        return step.goals[0] == 0 or len(step.controls) > 0
+    if not isinstance(step, Gather):
+        return False
+    return (step.index.offset if isinstance(step.index, Affine) else int(step.index[0])) == 0
 
 
 def leading_blocks(passes: Sequence[Pass]) -> tuple[Block, ...]:

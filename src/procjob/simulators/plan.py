@@ -26,6 +26,7 @@ from procjob.simulators.memory import check_state
 from procjob.simulators.noise import AmplitudeDamping, NoiseModel, PauliChannel
 from procjob.simulators.operations import Condition, Operation
 from procjob.simulators.passes import Buffers, Pass, fill_product_state, keeps_zero, leading_blocks
+from procjob.simulators.tables import Tables
 
 #: Bytes of states that a batch should not exceed, so that it stays in a core's cache.
 CACHE = 1 << 18
@@ -128,7 +129,7 @@ class Plan:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its tables of permutations and phases; steps may share one."""
+        """Bytes of its arrays, of which tables of permutations and phases are 16 MB at most; steps may share one."""
         passes = [p for step in self.steps if isinstance(step, Unitary) for p in step.passes]
         tables = [getattr(p, name) for p in passes for name in p.__slots__]
         return sum({id(table): table.nbytes for table in tables if isinstance(table, np.ndarray)}.values())
@@ -185,10 +186,11 @@ def compile(circuit: Circuit, noise: NoiseModel | None = None) -> Plan:  # noqa:
     body, measured = _split_measurements([o for o in circuit.operations if o.name != "barrier"])
     steps: list[Step] = []
     gates: list[Operation] = []
+    tables = Tables(circuit.num_qubits)
 
     def flush() -> None:
         if gates:
-            steps.append(_unitary(gates, circuit.num_qubits, parameters))
+            steps.append(_unitary(gates, circuit.num_qubits, parameters, tables))
             gates.clear()
 
     for operation in body:
@@ -252,11 +254,11 @@ def _step(operation: Operation) -> Measure | Reset:
     return Measure(qubit, operation.clbits[0], operation.condition)
 
 
-def _unitary(gates: Sequence[Operation], num_qubits: int, parameters: Sequence[str]) -> Unitary:
+def _unitary(gates: Sequence[Operation], num_qubits: int, parameters: Sequence[str], tables: Tables) -> Unitary:
     program = MatrixProgram(parameters)
     # Without parameters there is one point, and nothing to share a call with.
     groups = best_groups(gates, num_qubits, batch_size(num_qubits) if parameters else 1)
-    passes = lower(groups, num_qubits, program)
+    passes = lower(groups, num_qubits, program, tables)
     program.seal()
     return Unitary(passes, program, gates[0].condition)
 

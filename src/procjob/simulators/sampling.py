@@ -101,16 +101,42 @@ def histogram(probabilities: Reals, numbers: NDArray[np.int64]) -> NDArray[np.in
 
     Overwrites the probabilities, as `sample` does.
     """
+    table = thresholds(probabilities)
+    below, unsure = _below_by_upper_bits(table, numbers)
+    if len(unsure):
+        below[unsure] = _below(table[unsure], numbers[unsure])
+    return np.asarray(np.diff(below, axis=1, prepend=0))
+
+
+def _below(table: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many of a point's numbers are below each of its thresholds."""
     points, shots = numbers.shape
     offsets = np.arange(points, dtype=np.int64)[:, None] << BITS
     drawn = np.sort(numbers, axis=1)
     drawn += offsets
-    drawn = drawn.reshape(-1)
-    table = thresholds(probabilities)
-    table += offsets
-    below = np.searchsorted(drawn, table.ravel(), side="left")
-    below = below.reshape(probabilities.shape) - (np.arange(points) * shots)[:, None]
-    return np.asarray(np.diff(below, axis=1, prepend=0))
+    below = np.searchsorted(drawn.reshape(-1), (table + offsets).ravel(), side="left")
+    return np.asarray(below.reshape(table.shape) - (np.arange(points) * shots)[:, None])
+
+
+def _below_by_upper_bits(
+    table: NDArray[np.int64], numbers: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """The same from the bits that fit into 32 beside the point, which are sorted in half the time; and where they do not decide."""
+    points, shots = numbers.shape
+    kept = 32 - points.bit_length()  # 2**53 becomes the beginning of the next point
+    offsets = np.arange(points, dtype=np.uint32)[:, None] << np.uint32(kept)
+    drawn = np.empty(numbers.shape, dtype=np.uint32)
+    np.right_shift(numbers, BITS - kept, out=drawn, casting="unsafe")
+    drawn.sort(axis=1)
+    drawn += offsets
+    edges = np.empty(table.shape, dtype=np.uint32)
+    np.right_shift(table, BITS - kept, out=edges, casting="unsafe")
+    edges += offsets
+    keys = drawn.reshape(-1)
+    below = np.searchsorted(keys, edges.reshape(-1), side="left").reshape(table.shape)
+    unsure = np.flatnonzero((keys.take(below, mode="clip") == edges).any(axis=1))
+    below -= (np.arange(points) * shots)[:, None]
+    return below, unsure
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,9 @@ class StatevectorSimulator:
     The same seed gives the same bits for a point in every batch, whatever else is in it: random numbers belong to (seed,
     number of the circuit, number of the point, number of the shot), see `procjob.simulators.sampling`.
 
-    A run takes at most three times the memory of the states that it has at once (those of a batch, and with ``keep_states`` all that
-    are kept), the tables of the plan (`Plan.nbytes`), which are there once for all batches, and 8 MB.
+    A run, compiling included, takes at most three times the memory of the states that it has at once (those of a batch, and with
+    ``keep_states`` all that are kept), 24 MB, of which up to 16 are the plan's tables of permutations and phases, and the matrices of
+    gates, of which those of several qubits are merged to one of at most 64 kB.
 
     Args:
         noise: what goes wrong; circuits then run as trajectories, one for each shot.

@@ -1,4 +1,4 @@
-"""Resident memory at its highest, measured in a process of its own."""
+"""Resident memory at its highest, compiling included, measured in a process of its own."""
 
 import json
 import subprocess
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-#: What a run may take beside three copies of its states and the tables of its plan; `StatevectorSimulator` says so.
-CONSTANT = 8 << 20
+#: What a run may take beside three copies of its states; `StatevectorSimulator` says so.
+CONSTANT = 24 << 20
 
 MEASURE = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from procjob.simulators import Circuit, NoiseModel, Parameter, StatevectorSimulator, compile
+from procjob.simulators import Circuit, NoiseModel, Parameter, StatevectorSimulator
 
 def layers(num_qubits):
     theta = iter(Parameter.array("t", 4 * num_qubits))
@@ -30,12 +30,42 @@ def bytes_of(line):
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * int(next(text.split()[1] for text in lines if text.startswith(line)))
 
+def volume(num_qubits, layers):
+    rng = np.random.default_rng(2)
+    circuit = Circuit(num_qubits)
+    for _ in range(layers):
+        order = rng.permutation(num_qubits).tolist()
+        for pair in zip(order[::2], order[1::2]):
+            circuit.unitary(np.linalg.qr(rng.normal(size=(4, 4)))[0], pair)
+    return circuit
+
+def ising(num_qubits, angle):
+    circuit = Circuit(num_qubits)
+    for qubit in range(num_qubits):
+        circuit.h(qubit)
+    for layer in range(2):
+        for qubit in range(num_qubits):
+            for other in range(qubit):
+                circuit.rzz(angle(layer, qubit, other), qubit, other)
+        for qubit in range(num_qubits):
+            circuit.rx(Parameter(f"b{layer}"), qubit)
+    return circuit
+
+def adder(num_qubits):
+    circuit = Circuit(num_qubits)
+    for qubit in range(num_qubits):
+        circuit.h(qubit)
+    for layer in range(5):
+        for qubit in range(num_qubits - 2):
+            circuit.ccx(qubit, qubit + 1, qubit + 2).cx(qubit, qubit + 1)
+        circuit.rx(0.1, layer)
+    return circuit.mcx(range(num_qubits - 1), num_qubits - 1)
+
 def measure(circuit, points=1, noise=None, **options):
-    plan = compile(circuit, noise)
-    values = np.random.default_rng(1).normal(size=(points, len(plan.parameters)))
+    values = np.random.default_rng(1).normal(size=(points, len(circuit.parameters)))
     Path("/proc/self/clear_refs").write_text("5")  # the peak is now what is resident
     before = bytes_of("VmRSS:")
-    StatevectorSimulator().run(plan, parameters=values, seed=1, **options)
+    StatevectorSimulator(noise=noise).run(circuit, parameters=values, seed=1, **options)
     return {"run": bytes_of("VmHWM:") - before, "process": bytes_of("VmHWM:")}
 
 measure(layers(4).measure_all(), observables=["X0"])  # what is loaded at first use
@@ -59,12 +89,22 @@ print(json.dumps({
     "trajectories": measure(dynamic, shots=2),
     "noise": measure(Circuit(n).h(0).h(19).measure_all(), noise=damped, shots=2),
     "batch": measure(layers(14), points=64, shots=None),
+    "volume": measure(volume(n, 20), shots=None),
+    "many permutations": measure(volume(16, 60), shots=None, observables=["Z0"]),
+    "noise behind every gate": measure(
+        layers(n).measure_all(), noise=NoiseModel().depolarizing(0.01), shots=1
+    ),
+    "one angle a layer": measure(ising(n, lambda layer, *_: Parameter(f"g{layer}")), shots=None),
+    "many angles": measure(ising(n, lambda *numbers: Parameter(f"g{numbers}")), shots=None),
+    "constant angles": measure(ising(n, lambda layer, *_: layer + 0.1), shots=None),
+    "many controls": measure(adder(n), shots=None),
 }))
 """
 
 KINDS = [
     "exact", "many observables", "counts", "state", "phases", "initial state", "single precision", "trajectories",
-    "noise", "batch",
+    "noise", "batch", "volume", "many permutations", "noise behind every gate", "one angle a layer", "many angles", "constant angles",
+    "many controls",
 ]  # fmt: skip
 
 
@@ -78,7 +118,7 @@ def measured():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_takes_three_copies_of_its_states_and_a_constant(measured, kind):
-    copy = 16 << 20 if kind != "single precision" else 8 << 20
+    copy = {"single precision": 8, "many permutations": 1}.get(kind, 16) << 20
     assert measured[kind]["run"] < 3 * copy + CONSTANT
 
 

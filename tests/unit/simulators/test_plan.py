@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from procjob.simulators import fusion, passes, plan
+from procjob.simulators import compact, fusion, passes, plan, tables
 from procjob.simulators.circuit import Circuit
 from procjob.simulators.expressions import Parameter
 from procjob.simulators.passes import Buffers
@@ -151,3 +151,81 @@ def test_an_angle_that_is_not_finite_at_some_point_is_refused():
     theta = Parameter("theta")
     with pytest.raises(ValueError, match=r"1/theta' is NaN or infinite|1/theta is NaN or infinite"):
         states(Circuit(1).rx(1 / theta, 0), np.array([[1.0, 0.0]]))
+
+
+def compactly(monkeypatch, room):
+    """Let small states have the passes of large ones, with so many bytes for tables."""
+    for name, value in {"TABLE": 0, "ROOM": room, "_MANY_TERMS": 3}.items():
+        monkeypatch.setattr(tables, name, value)
+
+
+@pytest.mark.parametrize("run", [1, 3, 5, 13])
+@pytest.mark.parametrize("room", [0, 1 << 24])
+def test_plans_without_tables_give_the_state_of_qiskit(monkeypatch, run, room):
+    compactly(monkeypatch, room)
+    monkeypatch.setattr(compact, "RUN", run)
+    cases = [(seed, 1 + seed % 8, 1 + seed % 3, Parameter.array("x", 2) if seed % 4 else ()) for seed in range(32)]
+    assert max(deviation(*case) for case in cases) < 1e-12
+
+
+def monomial(num_qubits, gammas):
+    """Gates of which none is dense but the first and the last."""
+    recipe = [("h", [], [q], []) for q in range(num_qubits)]
+    for q in range(num_qubits - 1):
+        recipe += [("rzz", [gammas[q % len(gammas)]], [q, q + 1], []), ("x", [], [q + 1], [q]), ("t", [], [q], [])]
+    recipe += [
+        ("x", [], [2], [0, 1]),
+        ("swap", [], [3, 1], [5]),
+        ("z", [], [0], [1, 2, 3, 4, 5]),
+        ("p", [0.3], [6], [5]),
+    ]
+    recipe += [("iswap", [], [0, 6], [2]), ("x", [], [4], [3, 6]), ("h", [], [2], []), ("p", [gammas[0]], [0], [3, 6])]
+    return recipe
+
+
+@pytest.mark.parametrize("num_qubits", [7, 9])
+@pytest.mark.parametrize(("room", "count"), [(0, 1), (1 << 24, 1), (1 << 24, 2), (1 << 24, 6)])
+def test_phases_and_permutations_without_tables_give_the_state_of_qiskit(monkeypatch, num_qubits, room, count):
+    compactly(monkeypatch, room)
+    monkeypatch.setattr(compact, "RUN", 4)
+    gammas = Parameter.array("g", count)
+    recipe = monomial(num_qubits, gammas)
+    circuit = Circuit(num_qubits)
+    for name, angles, targets, controls in recipe:
+        circuit.gate(name, targets, angles, controls=controls)
+    values = np.random.default_rng(1).normal(size=(count, 2))
+    kinds = repr(plan.compile(circuit))
+    assert "Product" in kinds
+    assert "Exchange" in kinds
+    for column, found in zip(values.T, states(circuit, values), strict=True):
+        bound = dict(zip(circuit.parameters, column, strict=True))
+        expected = Statevector(circuits.as_qiskit(num_qubits, recipe, bound)).data
+        assert np.abs(found - expected).max() < 1e-12
+
+
+def test_tables_of_a_plan_have_a_limit(monkeypatch):
+    monkeypatch.setattr(tables, "ROOM", 1 << 22)
+    rng = np.random.default_rng(1)
+    circuit = Circuit(16)
+    for _ in range(60):
+        order = rng.permutation(16).tolist()
+        for pair in zip(order[::2], order[1::2], strict=True):
+            circuit.unitary(np.linalg.qr(rng.normal(size=(4, 4)))[0], pair)
+    gathers = [step.index for step in plan.compile(circuit).steps[0].passes if hasattr(step, "index")]
+    kept = {id(index): index.nbytes for index in gathers if isinstance(index, np.ndarray)}
+    assert len(gathers) > len(kept)
+    assert tables.ROOM // 2 < sum(kept.values()) <= tables.ROOM
+
+
+def test_layers_that_differ_in_their_angles_only_share_a_table():
+    circuit = Circuit(18)
+    for gamma in Parameter.array("gamma", 3):
+        for qubit in range(18):
+            circuit.rzz(2 * gamma, qubit, (qubit + 1) % 18)
+        for qubit in range(18):
+            circuit.rx(0.1, qubit)
+    levels = [
+        step.levels for step in plan.compile(circuit).steps[0].passes if getattr(step, "levels", None) is not None
+    ]
+    assert len(levels) > 1
+    assert len(set(map(id, levels))) == 1

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from statistics_of_counts import assert_drawn_from
 
-from procjob.simulators import Circuit, NoiseModel, Parameter, StatevectorSimulator, plan
+from procjob.simulators import Circuit, NoiseModel, Parameter, StatevectorSimulator, plan, sampling
 
 BATCHES = [1, 2, 3, 4, 5, 7, 8, 13, 16, 31, 64, 100]
 
@@ -316,3 +316,18 @@ def test_a_point_or_circuit_that_is_not_there_is_an_index_error():
         result.get_counts(point=1)
     with pytest.raises(IndexError, match="no circuit 1"):
         result.get_counts(1)
+
+
+@pytest.mark.parametrize("points", [1, 3, 64, 512])
+def test_counts_are_those_of_the_memory_even_for_numbers_next_to_a_threshold(points):
+    rng = np.random.default_rng(points)
+    weights = rng.dirichlet(np.full(16, 0.1), size=points)
+    edges = sampling.thresholds(weights.copy())
+    near = edges[np.arange(points)[:, None], rng.integers(16, size=(points, 64))] + rng.integers(
+        -2, 3, size=(points, 64)
+    )
+    near[points // 2 :] = rng.integers(1 << 53, size=near[points // 2 :].shape)
+    numbers = np.clip(near, 0, (1 << 53) - 1)
+    states = sampling.sample(weights.copy(), numbers)
+    counts = np.stack([np.bincount(row, minlength=16) for row in states])
+    assert (sampling.histogram(weights, numbers) == counts).all()
