@@ -27,6 +27,7 @@ class JobMetrics:
             that of the task's own thread.
         peak_rss: highest resident memory of that process by the end of the task, earlier tasks included; None where it
             is no worker process of procjob's.
+        threads: how many the simulator was told to use in each worker; None: it was told nothing.
     """
 
     timestamps: Mapping[JobStatus, float]
@@ -37,6 +38,7 @@ class JobMetrics:
     host: str | None = None
     cpu_seconds: float | None = None
     peak_rss: int | None = None
+    threads: int | None = None
 
 
 @dataclass(slots=True)

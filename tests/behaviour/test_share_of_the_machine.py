@@ -34,8 +34,9 @@ def used(job):
 
 
 def test_one_wide_circuit_has_all_cores(backend):
-    (told,) = used(backend.run(wide()))
-    assert told["parallel_state_update"] == cores_granted()
+    job = backend.run(wide())
+    (told,) = used(job)
+    assert told["parallel_state_update"] == job.metrics().threads == cores_granted()
 
 
 def test_many_circuits_share_the_cores_and_the_memory(backend):

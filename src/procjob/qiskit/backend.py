@@ -301,6 +301,8 @@ class _Runner(Backend):
         task = settings["task"]
         if isinstance(task, Parts):
             job.pieces, job.join = tuple(part.args[0] for part in task.tasks), task.join
+            task = task.tasks[0]
+        job.threads = task.kwargs.get("max_parallel_threads")
         return job
 
 

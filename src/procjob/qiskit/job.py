@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from qiskit.providers import JobStatus as QiskitStatus
@@ -11,6 +12,7 @@ from qiskit.result import Result
 
 from procjob.errors import JobError
 from procjob.job import Job
+from procjob.metrics import JobMetrics
 from procjob.parts import WholeFuture
 from procjob.qiskit.errors import JobCancelledError as QiskitJobCancelledError
 from procjob.qiskit.errors import JobError as QiskitJobError
@@ -32,6 +34,8 @@ class QiskitJob(Job, JobV1):
     #: What the job was divided into, in order, and what makes one result of theirs; set by the backend.
     pieces: tuple[Run, ...] = ()
     join: Callable[[list[Any]], Result]
+    #: Those that Aer was told to use in each worker.
+    threads: int | None = None
 
     done, running, cancelled, in_final_state = JobV1.done, JobV1.running, JobV1.cancelled, JobV1.in_final_state
 
@@ -63,6 +67,10 @@ class QiskitJob(Job, JobV1):
         if len(self.pieces) > 1:
             result._metadata["time_taken"] = self._seconds()
         return result
+
+    def metrics(self) -> JobMetrics:
+        """Return times and costs so far; the keys of ``timestamps`` are procjob's statuses."""
+        return replace(super().metrics(), threads=self.threads)
 
     def circuits(self) -> list[Any]:
         """Return the circuits that were passed to ``run``."""
