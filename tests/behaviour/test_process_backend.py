@@ -187,11 +187,32 @@ def test_without_workers_a_job_is_done_when_run_returns():
     assert job.result().get_counts() == stock.run([ghz(2), ghz(3)], seed_simulator=4).result().get_counts()
 
 
-def test_copies_and_pickles_are_refused_with_what_to_do_instead(engine):
+def test_a_pickle_is_refused_with_what_to_do_instead(engine):
+    with pytest.raises(TypeError, match="make one around its `wrapped`"):
+        pickle.dumps(ProcessBackend(AerSimulator(), engine=engine))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_runs_on_the_same_workers(engine, copied):
+    backend = ProcessBackend(AerSimulator(shots=100), engine=engine, max_circuits_per_task=1)
+    twin = copied(backend)
+    job = twin.run([ghz(2), ghz(2)], seed_simulator=4)
+    assert job.result().get_counts() == backend.run([ghz(2), ghz(2)], seed_simulator=4).result().get_counts()
+    assert len(job.pieces) == 2
+    assert job.backend() is twin
+
+
+def test_a_deep_copy_has_options_of_its_own(engine):
     backend = ProcessBackend(AerSimulator(), engine=engine)
-    for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
-        with pytest.raises(TypeError, match="make one around its `wrapped`"):
-            attempt(backend)
+    twin = copy.deepcopy(backend)
+    twin.set_options(method="statevector")
+    assert backend.options.method == "automatic"
+    assert twin.run(ghz(2)).result().results[0].metadata["method"] == "statevector"
+
+
+def test_run_options_of_qiskits_own_layers_are_passed_on(engine):
+    backend = ProcessBackend(AerSimulator(), engine=engine)
+    assert sum(backend.run(ghz(2), shots=10, meas_level=2, meas_return="single").result().get_counts().values()) == 10
 
 
 # ---------------------------------------------------------------- counts and results

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import difflib
 import inspect
 from collections.abc import Iterable, Mapping
@@ -18,6 +20,7 @@ from procjob.engine import Engine, ExecutorEngine
 from procjob.errors import NotPicklableError
 from procjob.parts import Parts
 from procjob.pool import checks
+from procjob.pool.actions import Limits
 from procjob.pool.environment import cores_granted
 from procjob.pool.pickling import dumps
 from procjob.qiskit.builtin import StatevectorBackend
@@ -29,6 +32,8 @@ from procjob.simulators import StatevectorSimulator
 
 #: Qubits from which on Aer uses threads for one circuit (its ``statevector_parallel_threshold``).
 WIDE = 14
+#: Run options of Qiskit's own layers (its backend primitives, say), which hand them to any backend: passed on.
+RUN_OPTIONS = ("meas_level", "meas_return", "rep_delay", "init_qubits", "use_measure_esp", "memory_slots")
 JOB_OPTIONS = ("time_limit", "memory_limit", "retries", "grace", "tags", "metadata", "job_id")
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
@@ -127,6 +132,7 @@ class ProcessBackend(BackendV2):
             raise
         self._sent = _options_of(backend)
         self._stale = False
+        self._original: ProcessBackend | None = None  # whose workers a copy uses
 
     # ------------------------------------------------------------ what is the wrapped one's
 
@@ -220,7 +226,26 @@ class ProcessBackend(BackendV2):
         self._runner.__exit__(exc_type, exc, traceback)
 
     def __reduce__(self) -> Never:
-        raise TypeError("a ProcessBackend has workers and cannot be copied or pickled; make one around its `wrapped`")
+        raise TypeError("a ProcessBackend has workers and cannot be pickled; make one around its `wrapped`")
+
+    def __copy__(self) -> ProcessBackend:
+        return self._around(copy.copy(self._wrapped))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ProcessBackend:
+        return self._around(copy.deepcopy(self._wrapped, memo))
+
+    def _around(self, wrapped: BackendV2) -> ProcessBackend:
+        """Return a backend around a copy of the wrapped one. It uses the workers of this one, and keeps them."""
+        runner = self._runner
+        twin = ProcessBackend(
+            wrapped,
+            engine=runner.engine,
+            max_circuits_per_task=runner.simulation.max_circuits,
+            max_shots_per_task=runner.simulation.max_shots,
+            **dataclasses.asdict(runner.limits),
+        )
+        twin._original = self
+        return twin
 
     def __repr__(self) -> str:
         return f"ProcessBackend({self._wrapped!r}, workers={self.workers})"
@@ -254,7 +279,8 @@ class ProcessBackend(BackendV2):
         return {key: current[key] for key in changed}
 
     def _check_options(self, options: Mapping[str, Any]) -> None:
-        strange = [name for name in options if name not in JOB_OPTIONS and name not in self._wrapped.options]
+        allowed = (*JOB_OPTIONS, *RUN_OPTIONS)
+        strange = [name for name in options if name not in allowed and name not in self._wrapped.options]
         if options.get("executor") is not None:
             raise TypeError("executor cannot be given to run: give it to AerSimulator, or to ProcessBackend as engine=")
         for name in strange:
@@ -280,7 +306,13 @@ class _Runner(Backend):
 
     def __init__(self, owner: ProcessBackend, simulation: Simulation, **settings: Any) -> None:
         super().__init__(simulation, name=owner.name, **settings)
+        self.simulation = simulation
         self._owner = owner
+
+    @property
+    def limits(self) -> Limits:
+        """Those of a job that sets none."""
+        return self._limits
 
     def busy(self) -> bool:
         """Whether a job of this backend is not final."""

@@ -33,8 +33,8 @@ class Simulation:
 
     def __init__(self, backend: Any, max_circuits: int | None = None, max_shots: int | None = None) -> None:
         self._backend = backend
-        self._max_circuits = max_circuits
-        self._max_shots = max_shots
+        self.max_circuits = max_circuits
+        self.max_shots = max_shots
         self._seed_step = seed_step(backend)
 
     def __call__(self, run: Run, **options: Any) -> Result:
@@ -66,7 +66,7 @@ class Simulation:
         seed, shots = self._option("seed_simulator", options), self._option("shots", options)
         if seed is not None and not hasattr(seed, "__index__"):
             raise TypeError(f"seed_simulator must be a whole number or None, not {seed!r}")
-        circuits = self._max_circuits or self._option("max_job_size", options)
+        circuits = self.max_circuits or self._option("max_job_size", options)
         cut = Cut(circuits, self._shots_a_piece(run, options, workers), seed, self._seed_step)
         return divide(run, options, cut, workers, shots if isinstance(shots, int) else 1)
 
@@ -76,7 +76,7 @@ class Simulation:
         if not isinstance(shots, int) or any(op.name.startswith("save_") for c in run.circuits for op in operations(c)):
             return None  # what is saved in a circuit cannot be joined
         noisy = self._option("noise_model", options) is not None
-        most = self._max_shots or (self._option("max_shot_size", options) if noisy else None)
+        most = self.max_shots or (self._option("max_shot_size", options) if noisy else None)
         if most is not None:
             return int(most)
         free = workers // sum(run.experiments())
