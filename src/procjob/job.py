@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future
 from concurrent.futures import wait as wait_for_futures
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 from procjob.errors import JobCancelledError, JobError, JobTimeoutError
 from procjob.events import Accepted, Event, Finished, Logged, Progressed, Started
@@ -303,6 +303,9 @@ class Job(JobV1):
     def __await__(self) -> Generator[Any, None, Any]:
         """Wait for the result without blocking the event loop; cancelling the waiting task cancels the job."""
         return self._wait_async().__await__()
+
+    def __reduce__(self) -> Never:
+        raise TypeError(f"job {self._job_id} belongs to this process and cannot be copied or pickled; its result can")
 
     def __repr__(self) -> str:
         """One true line."""

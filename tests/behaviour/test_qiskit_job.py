@@ -269,7 +269,7 @@ def test_wait_and_as_completed_take_them(backend):
 @pytest.mark.parametrize("attempt", [copy.deepcopy, pickle.dumps])
 def test_a_job_is_neither_copied_nor_pickled(backend, attempt):
     job = backend.run(bell())
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="cannot be copied or pickled; its result can"):
         attempt(job)
     assert job.result(DEADLINE).success
 
