@@ -1,0 +1,388 @@
+"""The points of a sweep: which values each call gets, by position.
+
+    grid(**axes) ── Product of one Axes a name          points * points ── Product, the last part varies fastest
+    zipped(**axes) ─ Axes of equal length               points + points ── Sum, one behind the other
+    an iterable of mappings ── Axes if it is a sequence, else Stream: read once, in order, as far as it is needed
+
+What is computed from positions (`Points.take`) costs memory for the axes only, however many points they span.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from itertools import islice
+from numbers import Number
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Column = NDArray[Any]
+Positions = NDArray[np.int64]
+
+
+class Points(ABC):
+    """A sequence of points: mappings of axis names to values.
+
+    Attributes:
+        names: of the axes, in order.
+    """
+
+    names: tuple[str, ...]
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def take(self, positions: Positions) -> dict[str, Column]:
+        """Return the values at some positions: for each axis an array of shape (positions,)."""
+
+    @property
+    def parts(self) -> tuple[Points, ...]:
+        """The independent dimensions; the last one varies fastest."""
+        return (self,)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of points along each dimension."""
+        return tuple(len(part) for part in self.parts)
+
+    def columns(self, start: int, stop: int) -> dict[str, Column]:
+        """Return the values of a range of points, as `take` does."""
+        return self.take(np.arange(start, stop, dtype=np.int64))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for start in range(0, len(self), 1024):
+            yield from rows(self.columns(start, min(start + 1024, len(self))))
+
+    def __mul__(self, other: Points | Stream) -> Points | Stream:
+        """Every point of this one with every point of the other, which varies faster."""
+        if isinstance(other, Stream):
+            return other * self
+        if not isinstance(other, Points):
+            return NotImplemented
+        return Product((*self.parts, *other.parts))
+
+    def __add__(self, other: Points | Stream) -> Points | Stream:
+        """The points of this one, then those of the other."""
+        if isinstance(other, Stream):
+            return Stream(_chained(self, other))
+        return Sum((self, other)) if isinstance(other, Points) else NotImplemented
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} points of {', '.join(self.names)}>"
+
+
+class Axes(Points):
+    """One dimension: axes of equal length that vary together."""
+
+    def __init__(self, columns: Mapping[str, Column]) -> None:
+        self.names = tuple(columns)
+        self._columns = dict(columns)
+        self._length = len(next(iter(columns.values())))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def take(self, positions: Positions) -> dict[str, Column]:
+        """See `Points.take`."""
+        return {name: column[positions] for name, column in self._columns.items()}
+
+
+class Product(Points):
+    """Every combination of the points of its parts."""
+
+    def __init__(self, parts: tuple[Points, ...]) -> None:
+        names = [name for part in parts for name in part.names]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"axis {twice[0]!r} is in both factors of a product of points; rename one of them")
+        self.names = tuple(names)
+        self._parts = parts
+        self._length = math.prod(len(part) for part in parts)
+        if self._length > np.iinfo(np.int64).max:
+            raise ValueError(f"a grid of {self._length:.3g} points is more than can be counted; shorten an axis")
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def parts(self) -> tuple[Points, ...]:
+        """See `Points.parts`."""
+        return self._parts
+
+    def take(self, positions: Positions) -> dict[str, Column]:
+        """See `Points.take`."""
+        places = np.unravel_index(positions, self.shape)
+        return {
+            name: column
+            for part, place in zip(self._parts, places, strict=True)
+            for name, column in part.take(np.asarray(place, dtype=np.int64)).items()
+        }
+
+
+class Sum(Points):
+    """The points of its parts, one behind the other."""
+
+    def __init__(self, parts: tuple[Points, ...]) -> None:
+        self.names = parts[0].names
+        for part in parts[1:]:
+            if set(part.names) != set(self.names):
+                raise ValueError(
+                    f"points of {', '.join(self.names)} and points of {', '.join(part.names)} cannot be added: "
+                    "both need the same axes"
+                )
+        self._parts = parts
+        self._ends = np.cumsum([len(part) for part in parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def take(self, positions: Positions) -> dict[str, Column]:
+        """See `Points.take`."""
+        which = np.searchsorted(self._ends, positions, side="right")
+        taken = {
+            number: part.take(positions[which == number] - (self._ends[number] - len(part)))
+            for number, part in enumerate(self._parts)
+            if (which == number).any()
+        }
+        order = np.argsort(np.argsort(which, kind="stable"), kind="stable")
+        return {name: joined([part[name] for part in taken.values()])[order] for name in self.names}
+
+
+class Stream:
+    """Points that an iterator gives, one after the other; their number shows at the end."""
+
+    def __init__(self, points: Iterable[Mapping[str, Any]]) -> None:
+        self._points = iter(points)
+        self._read = 0
+        self.names: tuple[str, ...] = ()
+
+    def read(self, count: int) -> dict[str, Column]:
+        """Return the values of the next points, up to ``count`` of them; none at the end.
+
+        Raises:
+            TypeError: one is not a mapping of axis names to values.
+            ValueError: one has other axes than the first.
+        """
+        found = list(islice(self._points, count))
+        if found and not self._read:
+            self.names = checked_names(found[0], "points[0]")
+        columns = transposed(found, self.names, first=self._read)
+        self._read += len(found)
+        return columns
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        while columns := self.read(64):
+            yield from rows(columns)
+
+    def __mul__(self, other: Points) -> Stream:
+        """Every point of this one with every point of the other, which varies faster on either side of the product."""
+        if not isinstance(other, Points):
+            return NotImplemented
+        return Stream({**mine, **theirs} for mine in self for theirs in other)
+
+    def __add__(self, other: Points | Stream) -> Stream:
+        return Stream(_chained(self, other))
+
+    def __repr__(self) -> str:
+        return f"<points from an iterator, {self._read} read>"
+
+
+def _chained(*streams: Points | Stream) -> Iterator[dict[str, Any]]:
+    for stream in streams:
+        yield from stream
+
+
+# ---------------------------------------------------------------- what users write
+
+
+def grid(**axes: Iterable[Any]) -> Points:
+    """Span a grid: every combination of the values of its axes; the last axis varies fastest.
+
+    Args:
+        **axes: for each parameter its values: a one-dimensional array, or any iterable; numbers have to be finite.
+            A function is called with Python's own numbers, a vectorized one with arrays.
+
+    Raises:
+        ValueError: an axis is empty, has several dimensions or a number that is not finite.
+        TypeError: an axis cannot be iterated over.
+
+    Example:
+        >>> from procjob import grid, zipped
+        >>> points = grid(theta=[0.0, 0.5], depth=[1, 2, 3])
+        >>> points
+        <6 points of theta, depth>
+        >>> points.shape, list(points)[1]
+        ((2, 3), {'theta': 0.0, 'depth': 2})
+        >>> list(zipped(x=[0, 1], y=[5, 6]) * grid(z=[7]) + grid(x=[9], y=[9], z=[9]))[-1]
+        {'x': 9, 'y': 9, 'z': 9}
+    """
+    if not axes:
+        raise ValueError("a grid needs at least one axis: grid(theta=[...], depth=[1, 2, 3])")
+    return reduce(_times, [Axes({name: axis(name, values)}) for name, values in axes.items()])
+
+
+def zipped(**axes: Iterable[Any]) -> Points:
+    """Let several axes vary together, as `zip` does; all need the same length.
+
+    Args:
+        **axes: as for `grid`.
+
+    Raises:
+        ValueError: the lengths differ, or as `grid` does.
+        TypeError: as `grid` does.
+
+    Example:
+        >>> list(zipped(x=[0.0, 0.5], shots=[100, 200]))
+        [{'x': 0.0, 'shots': 100}, {'x': 0.5, 'shots': 200}]
+    """
+    if not axes:
+        raise ValueError("zipped needs at least one axis: zipped(theta=[...], phi=[...])")
+    columns = {name: axis(name, values) for name, values in axes.items()}
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ValueError(f"zipped axes need the same length, not {told}; use grid for every combination")
+    return Axes(columns)
+
+
+def as_points(points: Any) -> Points | Stream:
+    """Return what a user gave as points in its right form.
+
+    Raises:
+        TypeError: it is none.
+        ValueError: it is empty, or the mappings have different keys.
+    """
+    if isinstance(points, (Points, Stream)):
+        return points
+    if isinstance(points, Mapping) or isinstance(points, (str, bytes)) or not isinstance(points, Iterable):
+        raise TypeError(f"points must be made by grid or zipped, or be an iterable of mappings, not {points!r:.200}")
+    if not isinstance(points, Sequence):
+        return Stream(points)
+    if not points:
+        raise ValueError("points is empty")
+    return Axes(transposed(points, checked_names(points[0], "points[0]")))
+
+
+def _times(left: Points, right: Points) -> Points:
+    return Product((*left.parts, *right.parts))
+
+
+# ---------------------------------------------------------------- columns
+
+
+def axis(name: str, values: Any) -> Column:
+    """Return the values of one axis, checked, as an array.
+
+    Raises:
+        ValueError: there are none, they have several dimensions, or a number is not finite.
+        TypeError: they cannot be iterated over.
+    """
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise TypeError(f"axis {name} must be a list or an array of values, not {values!r:.200}; for one value: [value]")
+    if isinstance(values, np.ndarray) and values.ndim != 1:
+        raise ValueError(
+            f"axis {name} must have one dimension, not the shape {values.shape}; list(array) makes each row one value"
+        )
+    found = column(values)
+    if not len(found):
+        raise ValueError(f"axis {name} is empty; give it at least one value")
+    check_finite(found, f"axis {name}")
+    return found
+
+
+def column(values: Iterable[Any]) -> Column:
+    """Return values as an array: of numbers if all are of one kind that arrays hold exactly, else of objects."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biufc" and values.ndim == 1:
+        return values.copy()
+    listed = values.tolist() if isinstance(values, np.ndarray) and values.ndim == 1 else list(values)
+    kinds = set(map(type, listed))
+    if len(kinds) == 1:
+        kind = kinds.pop()
+        if kind in (float, bool, complex) or issubclass(kind, (np.number, np.bool_)):
+            return np.array(listed)
+        if kind is int and -(1 << 63) <= min(listed) and max(listed) < 1 << 63:
+            return np.array(listed, dtype=np.int64)
+    out = np.empty(len(listed), dtype=object)
+    for number, value in enumerate(listed):  # one by one: a slice would unpack lists
+        out[number] = value
+    return out
+
+
+def check_finite(values: Column, what: str, first: int = 0) -> None:
+    """Raise unless all numbers of a column are finite.
+
+    Raises:
+        ValueError: one is infinite or NaN.
+    """
+    if values.dtype.kind in "fc":
+        finite = np.isfinite(values)
+    elif values.dtype == object:
+        finite = np.array([not isinstance(value, Number) or _is_finite(value) for value in values], dtype=bool)
+    else:
+        return
+    if not finite.all():
+        at = int(np.argmin(finite))
+        raise ValueError(f"{what} has {values[at]!r} at position {first + at}; every number must be finite")
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return bool(np.isfinite(value))
+    except TypeError:  # a whole number beyond 64 bits, a fraction
+        return True
+
+
+def checked_names(point: Any, what: str) -> tuple[str, ...]:
+    """Return the axes of a point.
+
+    Raises:
+        TypeError: it is not a mapping of strings to values.
+        ValueError: it is empty.
+    """
+    if not isinstance(point, Mapping) or not all(isinstance(name, str) for name in point):
+        raise TypeError(f"{what} must be a mapping of axis names to values, not {point!r:.200}")
+    if not point:
+        raise ValueError(f"{what} has no axes")
+    return tuple(point)
+
+
+def transposed(points: Sequence[Any], names: tuple[str, ...], *, first: int = 0) -> dict[str, Column]:
+    """Return the columns of mappings; none if there are no points.
+
+    Raises:
+        TypeError: one is not a mapping of strings to values.
+        ValueError: one has other axes than ``names``, or a number that is not finite.
+    """
+    for number, point in enumerate(points, start=first):
+        if set(checked_names(point, f"points[{number}]")) != set(names):
+            raise ValueError(f"points[{number}] has the axes {', '.join(point)}, but points[0] has {', '.join(names)}")
+    columns = {name: column([point[name] for point in points]) for name in names} if points else {}
+    for name, values in columns.items():
+        check_finite(values, f"axis {name}", first)
+    return columns
+
+
+def joined(columns: Sequence[Column]) -> Column:
+    """Return columns one behind the other: of numbers if all are and of one kind, else of Python's own objects."""
+    if len(columns) == 1:
+        return columns[0]
+    if len({part.dtype for part in columns}) == 1:
+        return np.concatenate(columns)
+    out = np.empty(sum(map(len, columns)), dtype=object)
+    at = 0
+    for part in columns:
+        out[at : at + len(part)] = part.tolist() if part.dtype != object else part
+        at += len(part)
+    return out
+
+
+def rows(columns: Mapping[str, Column]) -> Iterator[dict[str, Any]]:
+    """Yield the points of columns, numbers as Python's own."""
+    names = tuple(columns)
+    for values in zip(*(column.tolist() for column in columns.values()), strict=True):
+        yield dict(zip(names, values, strict=True))
