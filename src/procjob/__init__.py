@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time a name is i
     from procjob.pool.session import report_progress, stop_requested
     from procjob.simulators import Circuit, Parameter, Result, StatevectorSimulator
     from procjob.status import JOB_FINAL_STATES, JobStatus
+    from procjob.sweeps import Sweep, SweepResult, grid, sweep, vectorized, zipped
     from procjob.waiting import as_completed, wait
 
 __all__ = [
@@ -44,12 +45,18 @@ __all__ = [
     "RemoteError",
     "Result",
     "StatevectorSimulator",
+    "Sweep",
+    "SweepResult",
     "TimeLimitExceeded",
     "WorkerDiedError",
     "as_completed",
+    "grid",
     "report_progress",
     "stop_requested",
+    "sweep",
+    "vectorized",
     "wait",
+    "zipped",
 ]
 __version__ = "0.1.0"
 
@@ -72,12 +79,18 @@ _HOME = {
     "RemoteError": "errors",
     "Result": "simulators",
     "StatevectorSimulator": "simulators",
+    "Sweep": "sweeps",
+    "SweepResult": "sweeps",
     "TimeLimitExceeded": "errors",
     "WorkerDiedError": "errors",
     "as_completed": "waiting",
+    "grid": "sweeps",
     "report_progress": "pool.session",
     "stop_requested": "pool.session",
+    "sweep": "sweeps",
+    "vectorized": "sweeps",
     "wait": "waiting",
+    "zipped": "sweeps",
 }
 
 if not TYPE_CHECKING:  # a type checker that sees it takes every misspelt name for one of ours

@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
-from procjob.engine import Engine, InlineEngine, ProcessEngine, Task
+from procjob.engine import Engine, Task, checked_engine, make_engine
 from procjob.job import Job
 from procjob.parts import Parts
 from procjob.pool import checks
 from procjob.pool.actions import Limits
-from procjob.pool.session import in_worker
 
 _UNSET: Any = object()
 
@@ -115,7 +114,7 @@ class Backend:
         given = {key: value for key, value in settings.items() if value is not None}
         self._owns_engine = engine is None
         self._engine: Engine = (
-            _make_engine(workers, given) if engine is None else _checked_engine(engine, workers, given)
+            make_engine(workers, given) if engine is None else checked_engine(engine, workers, given)
         )
         self._shipped = self._engine.ship(simulator, label="simulator")
         self._jobs: weakref.WeakSet[Job] = weakref.WeakSet()
@@ -269,27 +268,6 @@ class Backend:
 
 
 # ---------------------------------------------------------------- checks
-
-
-def _make_engine(workers: Any, settings: Mapping[str, Any]) -> Engine:
-    if workers is not None:
-        workers = checks.whole("workers", workers, lowest=0, expected=", or None")
-    if workers == 0 or in_worker():
-        checks.worker_settings(None, (), settings.get("threads_per_worker"), settings.get("environment"))
-        return InlineEngine(**{key: settings[key] for key in ("initializer", "initargs") if key in settings})
-    return ProcessEngine(workers, **settings)
-
-
-def _checked_engine(engine: Engine, workers: int | None, settings: Mapping[str, Any]) -> Engine:
-    excluded = [*(["workers"] if workers is not None else []), *settings]
-    if excluded:
-        raise TypeError(f"engine= excludes {', '.join(excluded)}: give them to the engine")
-    methods = ("submit", "ship", "queue_position", "post", "close")
-    if isinstance(engine, type) or not all(callable(getattr(engine, method, None)) for method in methods):
-        raise TypeError(
-            f"engine must be a procjob.engine.Engine, such as ExecutorEngine(executor) or None, not {engine!r}"
-        )
-    return engine
 
 
 def _checked_limits(time_limit: Any, memory_limit: Any, retries: Any, grace: Any) -> Limits:

@@ -49,10 +49,16 @@ def track(jobs: Iterable[Job], *, desc: str | None = None, disable: bool | None 
         raise TypeError(f"desc must be a string or None, not {desc!r}")
     found = list(jobs)
     completed = as_completed(found)
-    return _behind_a_bar(completed, list(dict.fromkeys(found)), desc) if _is_shown(disable) else completed
+    return _behind_a_bar(completed, list(dict.fromkeys(found)), desc) if is_shown(disable) else completed
 
 
-def _is_shown(disable: bool | None) -> bool:
+def is_shown(disable: bool | None) -> bool:
+    """Whether a bar is wanted.
+
+    Raises:
+        TypeError: ``disable`` is none of True, False and None.
+        ValueError: ``PROCJOB_PROGRESS`` is neither 0 nor 1.
+    """
     if disable is not None:
         if not isinstance(disable, bool):
             raise TypeError(f"disable must be True, False or None, not {disable!r}")
@@ -113,3 +119,31 @@ class _Bar:
             "cancelled": self._ended[JobStatus.CANCELLED],
         }
         self._bar.set_postfix_str(", ".join(f"{count} {word}" for word, count in words.items() if count))
+
+
+class Bar:
+    """A bar on stderr, or in a notebook, that somebody moves.
+
+    Args:
+        total: its end; None: nobody knows.
+        desc: text in front of it.
+        unit: what it counts.
+    """
+
+    def __init__(self, total: int | None, desc: str, unit: str) -> None:
+        from tqdm.auto import tqdm
+
+        self._bar = tqdm(total=total, desc=desc, unit=unit, smoothing=0.1, dynamic_ncols=True)
+
+    def show(self, done: int, *, initial: int = 0, **counts: int) -> None:
+        """Move it to ``done``, of which ``initial`` cost no time; counts that are not 0 stand behind it."""
+        self._bar.initial = initial
+        text = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+        if text != (self._bar.postfix or ""):
+            self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Draw it a last time and leave it on the screen."""
+        self._bar.refresh()
+        self._bar.close()

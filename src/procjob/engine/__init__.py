@@ -8,9 +8,10 @@ The sink is called by the engine's threads and must not block; callbacks of the 
 
 from __future__ import annotations
 
+from procjob.engine.choice import checked_engine, make_engine
 from procjob.engine.executor import ExecutorEngine
 from procjob.engine.inline import InlineEngine
 from procjob.engine.process import ProcessEngine
 from procjob.engine.protocol import Capabilities, Engine, Task
 
-__all__ = ["Capabilities", "Engine", "ExecutorEngine", "InlineEngine", "ProcessEngine", "Task"]
+__all__ = ["Capabilities", "Engine", "ExecutorEngine", "InlineEngine", "ProcessEngine", "Task", "checked_engine", "make_engine"]

@@ -73,7 +73,8 @@ def _by_points(plan: Plan, parameters: Any, options: dict[str, Any], pieces: int
     each = state is not None and np.ndim(state) == 2
     runs: list[Run] = []
     for at, end in _ranges(count, pieces):
-        own = {"parameters": columns[:, at:end].T, "first": (circuit, point + at)}
+        number = point + at if isinstance(point, int) else point[at:end]
+        own = {"parameters": columns[:, at:end].T, "first": (circuit, number)}
         runs.append((plan, {**options, **own, "initial_state": np.asarray(state)[at:end] if each else state}))
     return runs, _join_points
 

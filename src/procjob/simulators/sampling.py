@@ -12,6 +12,7 @@ rounded to 2**-53.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,10 +44,14 @@ class Stream:
         """Numbers that are set aside for a shot."""
         return self.draws if self.draws == 1 else -(-self.draws // 4) * 4
 
-    def points(self, first: int, count: int) -> NDArray[np.int64]:
-        """Numbers of some points: shape (count, shots, draws), 0 to 2**53 - 1."""
-        block = -(-self.shots * self.width // 4)
-        raw = self._raw(first * block, count * block).reshape(count, -1)[:, : self.shots * self.width]
+    def points(self, numbers: Sequence[int]) -> NDArray[np.int64]:
+        """Random numbers of points by their own: shape (points, shots, draws), 0 to 2**53 - 1."""
+        count, block = len(numbers), -(-self.shots * self.width // 4)
+        if isinstance(numbers, range):
+            raw = self._raw(numbers[0] * block, count * block)
+        else:
+            raw = np.concatenate([self._raw(number * block, block) for number in numbers])
+        raw = raw.reshape(count, -1)[:, : self.shots * self.width]
         return raw.reshape(count, self.shots, self.width)[:, :, : self.draws]
 
     def shot_range(self, point: int, first: int, count: int) -> NDArray[np.int64]:

@@ -86,7 +86,7 @@ class StatevectorSimulator:
         initial_state: int | ArrayLike | None = None,
         precision: Literal["double", "single"] = "double",
         keep_states: bool | None = None,
-        first: tuple[int, int] = (0, 0),
+        first: tuple[int, int | Sequence[int]] = (0, 0),
     ) -> Result:
         """Simulate.
 
@@ -104,7 +104,7 @@ class StatevectorSimulator:
             precision: "double" (complex128) or "single" (complex64).
             keep_states: keep the statevectors; None: if there are neither shots nor observables.
             first: numbers of the first circuit and the first point, for a caller that splits a run and wants the same random
-                numbers as without splitting.
+                numbers as without splitting; or the number of every point, each at least 0.
 
         Raises:
             TypeError: an argument has the wrong type.
@@ -151,9 +151,15 @@ class _Options:
     observables: tuple[Observable, ...]
     dtype: np.dtype[np.complexfloating]
     keep_states: bool
-    first_point: int
+    first_point: int | Sequence[int]
     batch: int | None
     expectations: dict[int, Expectation]
+
+    def numbers(self, at: int, count: int) -> Sequence[int]:
+        """Numbers of some of the points."""
+        if isinstance(self.first_point, int):
+            return range(self.first_point + at, self.first_point + at + count)
+        return self.first_point[at : at + count]
 
     def expectation(self, num_qubits: int) -> Expectation:
         """What evaluates the observables, made once for all circuits of the same width."""
@@ -257,7 +263,7 @@ class _Collected:
         stride = max(1, min(sampling.MAX_POINTS, _NUMBERS // self._stream.shots))
         for at in range(0, len(weights), stride):
             part = weights[at : at + stride]
-            numbers = self._stream.points(self._options.first_point + first + at, len(part))
+            numbers = self._stream.points(self._options.numbers(first + at, len(part)))
             if self._options.memory or self._plan.readout_error is not None or part.shape[1] > self._stream.shots:
                 self._keep(self._read(sampling.sample(part, numbers[:, :, 0]), numbers))
             else:
@@ -313,8 +319,9 @@ class _Collected:
         assert self._stream is not None
         total = self._stream.shots
         batch = self._options.batch or batch_size(self._plan.num_qubits)
+        number = self._options.numbers(point, 1)[0]
         for at in range(0, total, batch):
-            yield self._stream.shot_range(self._options.first_point + point, at, min(batch, total - at))
+            yield self._stream.shot_range(number, at, min(batch, total - at))
 
     def _average(self, found: Reals) -> None:
         shots = len(found)

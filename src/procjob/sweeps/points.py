@@ -13,7 +13,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
-from itertools import islice
+from itertools import chain, islice
 from numbers import Number
 from typing import Any
 
@@ -49,6 +49,14 @@ class Points(ABC):
     def shape(self) -> tuple[int, ...]:
         """The number of points along each dimension."""
         return tuple(len(part) for part in self.parts)
+
+    @abstractmethod
+    def axes(self) -> Iterator[tuple[str, Column]]:
+        """Yield name and values of each axis that the points are made of."""
+
+    @abstractmethod
+    def spec(self) -> dict[str, Any]:
+        """Return what `from_spec` makes these points of: plain data and arrays."""
 
     def columns(self, start: int, stop: int) -> dict[str, Column]:
         """Return the values of a range of points, as `take` does."""
@@ -91,6 +99,15 @@ class Axes(Points):
         """See `Points.take`."""
         return {name: column[positions] for name, column in self._columns.items()}
 
+    def axes(self) -> Iterator[tuple[str, Column]]:
+        """See `Points.axes`."""
+        yield from self._columns.items()
+
+    def spec(self) -> dict[str, Any]:
+        """See `Points.spec`."""
+        plain = {name: values.tolist() if values.dtype == object else values for name, values in self._columns.items()}
+        return {"kind": "axes", "axes": plain}
+
 
 class Product(Points):
     """Every combination of the points of its parts."""
@@ -123,6 +140,15 @@ class Product(Points):
             for name, column in part.take(np.asarray(place, dtype=np.int64)).items()
         }
 
+    def axes(self) -> Iterator[tuple[str, Column]]:
+        """See `Points.axes`."""
+        for part in self._parts:
+            yield from part.axes()
+
+    def spec(self) -> dict[str, Any]:
+        """See `Points.spec`."""
+        return {"kind": "product", "parts": [part.spec() for part in self._parts]}
+
 
 class Sum(Points):
     """The points of its parts, one behind the other."""
@@ -152,6 +178,15 @@ class Sum(Points):
         order = np.argsort(np.argsort(which, kind="stable"), kind="stable")
         return {name: joined([part[name] for part in taken.values()])[order] for name in self.names}
 
+    def axes(self) -> Iterator[tuple[str, Column]]:
+        """See `Points.axes`."""
+        for part in self._parts:
+            yield from part.axes()
+
+    def spec(self) -> dict[str, Any]:
+        """See `Points.spec`."""
+        return {"kind": "sum", "parts": [part.spec() for part in self._parts]}
+
 
 class Stream:
     """Points that an iterator gives, one after the other; their number shows at the end."""
@@ -159,7 +194,23 @@ class Stream:
     def __init__(self, points: Iterable[Mapping[str, Any]]) -> None:
         self._points = iter(points)
         self._read = 0
-        self.names: tuple[str, ...] = ()
+        self._names: tuple[str, ...] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The axes of the first point.
+
+        Raises:
+            ValueError: there is no point.
+            TypeError: the first is not a mapping of axis names to values.
+        """
+        if self._names is None:
+            first = list(islice(self._points, 1))
+            if not first:
+                raise ValueError("points is empty: the iterable gave none")
+            self._names = checked_names(first[0], "points[0]")
+            self._points = chain(first, self._points)
+        return self._names
 
     def read(self, count: int) -> dict[str, Column]:
         """Return the values of the next points, up to ``count`` of them; none at the end.
@@ -168,15 +219,13 @@ class Stream:
             TypeError: one is not a mapping of axis names to values.
             ValueError: one has other axes than the first.
         """
-        found = list(islice(self._points, count))
-        if found and not self._read:
-            self.names = checked_names(found[0], "points[0]")
-        columns = transposed(found, self.names, first=self._read)
+        names, found = self.names, list(islice(self._points, count))
+        columns = transposed(found, names, first=self._read)
         self._read += len(found)
         return columns
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        while columns := self.read(64):
+        while columns := self.read(1):
             yield from rows(columns)
 
     def __mul__(self, other: Points) -> Stream:
@@ -266,6 +315,14 @@ def as_points(points: Any) -> Points | Stream:
     if not points:
         raise ValueError("points is empty")
     return Axes(transposed(points, checked_names(points[0], "points[0]")))
+
+
+def from_spec(spec: Mapping[str, Any]) -> Points:
+    """Undo `Points.spec`."""
+    if spec["kind"] == "axes":
+        return Axes({name: column(values) for name, values in spec["axes"].items()})
+    parts = tuple(from_spec(part) for part in spec["parts"])
+    return Product(parts) if spec["kind"] == "product" else Sum(parts)
 
 
 def _times(left: Points, right: Points) -> Points:

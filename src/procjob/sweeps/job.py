@@ -1,0 +1,281 @@
+"""`sweep` and `Sweep`: one target at many points, as one job with partial results."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import secrets
+import time
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal, overload
+
+import numpy as np
+
+from procjob import __version__
+from procjob.engine import Engine, Task, checked_engine, make_engine
+from procjob.errors import JobError
+from procjob.job import Job
+from procjob.pool import checks
+from procjob.pool.actions import Limits
+from procjob.progress import Bar, is_shown
+from procjob.simulators import Circuit, Plan
+from procjob.store import Store, SweepRecord
+from procjob.store import Target as StoredTarget
+from procjob.sweeps.gathered import Gathered
+from procjob.sweeps.identity import digest, encode
+from procjob.sweeps.keeping import StoreKeeper, told_changes
+from procjob.sweeps.points import Points, Stream, as_points
+from procjob.sweeps.result import SweepResult
+from procjob.sweeps.runner import Runner, Setting
+from procjob.sweeps.targets import CircuitTarget, FunctionTarget, Observables, Target, VectorizedTarget
+
+logger = logging.getLogger("procjob")
+
+_UNSET: Any = object()
+
+
+class Sweep(Job):
+    """A target at many points: a job whose result is a `SweepResult`, partial while it runs.
+
+    Made by `procjob.sweep` with ``wait=False``; for the arguments and what is raised see there. One that you make yourself begins with
+    `submit`; before that `reusable` tells what its store has.
+
+    Example:
+        >>> import procjob
+        >>> def square(x):
+        ...     return x * x
+        >>> job = procjob.sweep(square, procjob.grid(x=range(100)), workers=2, wait=False)
+        >>> job.result(timeout=60)["square"].sum()
+        np.int64(328350)
+        >>> job.progress().done, job.status().name
+        (100, 'DONE')
+    """
+
+    def __init__(
+        self,
+        target: Any,
+        points: Any,
+        *,
+        seed: int | None = None,
+        workers: int | None = None,
+        engine: Engine | None = None,
+        store: Store | str | os.PathLike[str] | None = None,
+        progress: bool | None = None,
+        errors: Literal["raise", "store"] = "raise",
+        time_limit: float | None = None,
+        retries: int = 0,
+        shots: int | None = _UNSET,
+        observables: Observables | None = None,
+        version: str | None = None,
+    ) -> None:
+        if errors not in ("raise", "store"):
+            raise ValueError(f"errors must be 'raise' or 'store', not {errors!r}")
+        if version is not None and not isinstance(version, str):
+            raise TypeError(f"version must be a string, not {version!r}")
+        limits = Limits(
+            time_limit=checks.seconds("time_limit", time_limit, positive=True),
+            retries=checks.whole("retries", retries, lowest=0),
+        )
+        shown = is_shown(None if progress is None else not progress)
+        given_seed = None if seed is None else checks.whole("seed", seed, lowest=0)
+        source = as_points(points)
+        what = as_target(target, shots=shots, observables=observables, version=version)
+        what.check(source.names)
+        if isinstance(source, Points) and (what.seeded or store is not None):
+            _check_identity(source)
+        chosen = make_engine(workers, {}) if engine is None else checked_engine(engine, workers, {})
+        if limits.time_limit is not None and not chosen.capabilities.can_interrupt:
+            raise JobError("time_limit needs worker processes, which can be stopped; drop it or take workers=1 or more")
+        self._name = what.name
+        self._gathered = Gathered(source)
+        identity = uuid.uuid4().hex
+        self._closing: list[Store] = []
+        keeper = None
+        if store is not None:
+            kept = self._opened(store)
+            parts = what.parts()
+            stored = StoredTarget(what.name, _identity_of(parts), parts)
+            target_id = kept.target_id(stored)
+            given_seed = given_seed if given_seed is not None or not what.seeded else _seed_of_last(kept, what.name, target_id)
+            if (told := told_changes(kept, stored)) is not None:
+                logger.warning("%s", told)
+        self._seed = secrets.randbits(63) if given_seed is None else given_seed
+        self._provenance = _provenance(identity)
+        if store is not None:
+            now = time.time()
+            spec = source.spec() if isinstance(source, Points) else None
+            record = SweepRecord(identity, target_id, what.name, "RUNNING", self._seed, now, now, spec, self._provenance | {"seeded": what.seeded, "drawn": seed is None})
+            kept.put_sweep(record)
+            keeper = StoreKeeper(kept, record, source, seeded=what.seeded, gathered=self._gathered)
+        setting = Setting(what, source, self._seed, errors == "raise", limits, engine is None)
+        total = None if isinstance(source, Stream) else len(source)
+        runner = Runner(
+            setting, chosen, self._gathered, keeper, lambda: Bar(total, what.name, "point") if shown else None, self._finish
+        )
+        super().__init__(None, identity, task=Task(_nothing), engine=runner, inputs=source)
+
+    def result(self, timeout: float | None = None, *, partial: bool = False) -> SweepResult:
+        """Wait for the result and return it.
+
+        Args:
+            timeout: seconds to wait at most; None waits for ever.
+            partial: return at once what there is, whatever has happened.
+
+        Raises:
+            JobTimeoutError: the wait ran out; the sweep goes on.
+            JobCancelledError: the sweep was cancelled; ``partial=True`` gives what had been finished.
+            Exception: what the first point that failed has raised, unless ``errors="store"``; likewise.
+        """
+        if partial:
+            return self._made()
+        found: SweepResult = super().result(timeout)
+        return found
+
+    @property
+    def seed(self) -> int:
+        """The seed of the sweep, given or drawn."""
+        return self._seed
+
+    def _made(self) -> SweepResult:
+        return self._gathered.result(self._seed, self._name, self._provenance | {"reused": self._gathered.reused})
+
+    def _finish(self) -> SweepResult:
+        return self._made()
+
+    def _opened(self, store: Any) -> Store:
+        if isinstance(store, Store):
+            return store
+        if not isinstance(store, (str, os.PathLike)):
+            raise TypeError(f"store must be a path or a Store, not {store!r}")
+        made = Store(store)
+        self._closing.append(made)
+        return made
+
+
+@overload
+def sweep(target: Any, points: Any, *, wait: Literal[True] = True, **options: Any) -> SweepResult: ...
+@overload
+def sweep(target: Any, points: Any, *, wait: Literal[False], **options: Any) -> Sweep: ...
+
+
+def sweep(target: Any, points: Any, *, wait: bool = True, **options: Any) -> SweepResult | Sweep:
+    """Run a target at every point, on all cores, and return the results as arrays in the shape of the grid.
+
+    A result belongs to its point: the same seed gives the same bits for any number of workers, any order, and whatever other points
+    there are. Points with equal values are one point, with equal random numbers; for repetitions give them an axis.
+
+    Args:
+        target: a function, called with the values of a point as keywords, that returns a number, an array, a mapping of
+            names to such, or any other object; a function marked by `vectorized`; a `Circuit` with free parameters, or one of
+            Qiskit's. If a function takes ``seed``, an int of 63 bits, or ``rng``, a `numpy.random.Generator` of that seed, and no axis is
+            called so, it gets those of the point.
+        points: made by `grid` and `zipped`, or an iterable of mappings, which is read as far as it is needed.
+        wait: return the result when it is there; False: return a `Sweep`, a job, at once.
+        **options: the options of a sweep:
+
+            - ``seed``: of all random numbers, an int of 0 or more; None draws one, which the result names.
+            - ``workers``: number of worker processes; None: the cores granted; 0: in the caller, for debuggers.
+            - ``engine``: what executes it instead; stays yours to close.
+            - ``store``: path of a file, or a `Store`: what it has of this target at these points (and with this seed, if it takes
+              random numbers) is not run again, and what ends is written to it at once. So after Ctrl-C, a crash or a power cut
+              the same call goes on. Points that failed are run again. A target of the same name whose code, or data
+              that the code refers to, has changed, is another target.
+            - ``version``: says instead of the code whether a target is the same.
+            - ``progress``: a bar on stderr; None: if that is a terminal (see ``PROCJOB_PROGRESS``).
+            - ``errors``: "raise": the first point that fails ends the sweep with what it raised; "store": the result has it
+              in ``errors``.
+            - ``time_limit``: seconds that one point may execute.
+            - ``retries``: how often a point is run again after its worker died.
+            - ``shots``: of a circuit; None for exact values. The default is 1024, or None with observables.
+            - ``observables``: of a circuit, Pauli sums, or a mapping of names to such; their means are the results.
+
+    Raises:
+        TypeError: an argument has the wrong type; the target does not take an axis, or needs one that is not there; a value has no stable
+            identity, and a store or random numbers need one.
+        ValueError: an argument is out of range; an axis is empty or not finite.
+        StoreError: the store cannot be used; nothing has been run, or what had been finished is in ``Sweep.result(partial=True)``.
+        JobError: ``time_limit`` without worker processes.
+        Exception: what the first point that failed has raised, with a note of its values.
+
+    Example:
+        >>> import numpy as np
+        >>> import procjob
+        >>> def energy(theta, depth):
+        ...     return depth * np.cos(theta)
+        >>> result = procjob.sweep(energy, procjob.grid(theta=[0.0, np.pi], depth=[1, 2, 3]), workers=2)
+        >>> result["energy"]
+        array([[ 1.,  2.,  3.],
+               [-1., -2., -3.]])
+    """
+    job = Sweep(target, points, **options)
+    job.submit()
+    if not wait:
+        return job
+    try:
+        return job.result()
+    except KeyboardInterrupt:
+        job.cancel()
+        job.wait_for_final_state()
+        raise
+
+
+def as_target(target: Any, *, shots: Any, observables: Any, version: str | None) -> Target:
+    """Return what a user gave as a target in its right form."""
+    if _is_of_qiskit(target):
+        from procjob.qiskit import from_qiskit
+
+        return _circuit(from_qiskit(target), target.name, shots, observables, version)
+    if isinstance(target, (Circuit, Plan)):
+        return _circuit(target, "circuit", shots, observables, version)
+    if not callable(target):
+        raise TypeError(f"target must be a function, a Circuit or a Qiskit circuit, not {target!r:.200}")
+    for name, value in (("shots", shots), ("observables", observables)):
+        if value is not _UNSET and value is not None:
+            raise TypeError(f"{name} is for circuits; a function takes it as an axis, or by functools.partial")
+    kind = VectorizedTarget if getattr(target, "__procjob_vectorized__", False) else FunctionTarget
+    return kind(target, version)
+
+
+def _is_of_qiskit(target: Any) -> bool:
+    return any(cls.__module__.partition(".")[0] == "qiskit" and cls.__name__ == "QuantumCircuit" for cls in type(target).__mro__)
+
+
+def _circuit(circuit: Circuit | Plan, name: str, shots: Any, observables: Any, version: str | None) -> Target:
+    taken = (None if observables is not None else 1024) if shots is _UNSET else shots
+    return CircuitTarget(circuit, name, shots=taken, observables=observables, version=version)
+
+
+def _check_identity(points: Points) -> None:
+    for name, values in points.axes():
+        if values.dtype == object:
+            for value in values:
+                encode(value, f"the value {value!r:.50} of axis {name}")
+
+
+def _identity_of(parts: Mapping[str, str]) -> str:
+    return digest(*(f"{name}={parts[name]}".encode() for name in sorted(parts))).hex()
+
+
+def _seed_of_last(store: Store, name: str, target_id: int) -> int | None:
+    """Return the seed that was drawn when the same sweep began; None if there was none."""
+    for record in store.sweeps(limit=1000, name=name):
+        if record.target_id == target_id and record.metadata.get("drawn"):
+            return record.seed
+    return None
+
+
+def _provenance(identity: str) -> dict[str, Any]:
+    return {
+        "sweep_id": identity,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "procjob": __version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _nothing() -> None:
+    """Stand for the call of a sweep, which is many."""

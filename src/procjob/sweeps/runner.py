@@ -1,0 +1,328 @@
+"""The thread that runs a sweep: it hands chunks to an engine, gathers what comes back, and keeps it in the store.
+
+    Supply ──> Engine.submit ──> workers ──> chunk futures ──> inbox ──> Gathered, Store, progress
+
+It stands where a job expects an engine: `submit` starts it and returns the one future of the sweep.
+
+Invariants:
+- Only this thread reads points, sizes chunks and writes to the store; it blocks on its inbox alone.
+- Nothing of the sweep executes once its future is final, and what has been gathered until then is in the store.
+- At most `AHEAD` chunks a worker are out, so a sweep of any length costs the memory of its results only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, Protocol
+
+from procjob.engine import Engine, Task
+from procjob.engine.protocol import Capabilities
+from procjob.engine.workerless import Callbacks
+from procjob.events import Accepted, Event, EventSink, Finished, Logged, Progressed, Started, Usage
+from procjob.parts import watch
+from procjob.pool.actions import Limits
+from procjob.pool.futures import TaskFuture
+from procjob.pool.pickling import add_note
+from procjob.pool.threads import start_thread
+from procjob.progress import Bar
+from procjob.sweeps.chunks import Chunk, Sizer, Supply
+from procjob.sweeps.columns import Column
+from procjob.sweeps.gathered import Gathered
+from procjob.sweeps.points import Points, Positions, Stream
+from procjob.sweeps.result import PENDING, SweepResult
+from procjob.sweeps.targets import Indivisible, Outcome, Target
+
+#: Chunks that each worker has or will have next.
+AHEAD = 2
+
+
+class Keeper(Protocol):
+    """Where results are kept from one run of a sweep to the next."""
+
+    def sift(self, chunk: Chunk) -> Chunk:
+        """Hand what is kept already to whoever gathers; return the rest, with keys."""
+
+    def keep(self, chunk: Chunk, columns: Mapping[str, Column], outcome: Outcome, attempts: int) -> None:
+        """Keep what came of a chunk."""
+
+    def end(self, status: str, points: Points) -> None:
+        """The sweep has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How a sweep runs.
+
+    Attributes:
+        target: what runs.
+        points: at which it runs.
+        seed: of the sweep.
+        stop_at_error: the first point that fails ends the sweep.
+        limits: of each point.
+        own_engine: the engine ends with the sweep.
+    """
+
+    target: Target
+    points: Points | Stream
+    seed: int
+    stop_at_error: bool
+    limits: Limits
+    own_engine: bool
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A chunk that an engine has."""
+
+    chunk: Chunk
+    attempts: int = 1
+
+
+class Runner:
+    """What a `procjob.sweeps.Sweep` is executed by, in the place of an engine."""
+
+    capabilities = Capabilities(*[True] * 6)
+
+    def __init__(
+        self, setting: Setting, engine: Engine, gathered: Gathered, keeper: Keeper | None, bar: Callable[[], Bar | None],
+        finish: Callable[[], SweepResult],
+    ) -> None:  # fmt: skip
+        self.workers = engine.workers
+        self._setting = setting
+        self._engine = engine
+        self._gathered = gathered
+        self._keeper = keeper
+        self._make_bar = bar
+        self._finish = finish
+        self._supply = Supply(setting.points, gathered.read, None if keeper is None else keeper.sift)
+        self._sizer = Sizer(max(1, engine.workers), single=setting.limits.time_limit is not None)
+        self._callbacks = Callbacks()
+        self._inbox: SimpleQueue[Future[Any] | None] = SimpleQueue()
+        self._out: dict[Future[Any], _Sent] = {}
+        self._stopping = False
+        self._engine_gone = False
+        self._failure: BaseException | None = None
+        self._keeper_failed = False
+        self._cpu_seconds, self._peak_rss = 0.0, 0
+        self._sink: EventSink = _ignore
+        self._future: TaskFuture[Any] | None = None
+
+    # ------------------------------------------------------------ the engine of a job
+
+    def submit(self, task: Task, sink: EventSink) -> Future[Any]:
+        """Start; the task says nothing, since the setting says all."""
+        self._sink = sink
+        future: TaskFuture[Any] = TaskFuture(self, 0)
+        future.claim()
+        self._future = future
+        sink(Accepted(time.monotonic(), future))
+        if self._engine.workers:
+            start_thread("procjob-sweep", self._drive)
+        else:
+            self._drive()  # in the caller, as each job of such an engine
+        return future
+
+    def ship(self, value: object, *, label: str) -> Any:
+        """Return ``value``: nothing travels."""
+        return value
+
+    def queue_position(self, future: Future[Any]) -> int | None:
+        """Return None: a sweep does not queue as a whole."""
+        return None
+
+    def post(self, fn: Callable[..., object], *args: Any) -> None:
+        """See `Engine.post`."""
+        self._callbacks.post(fn, *args)
+
+    def close(self, *, wait: bool = True, cancel: bool = False) -> None:
+        """Say nothing: it ends by itself."""
+
+    def has_begun(self, _: int) -> bool:
+        """Return False: the future is told."""
+        return False
+
+    def request_stop(self, _: int) -> None:
+        """End the sweep: it was cancelled."""
+        self._stopping = True
+        self._inbox.put(None)
+
+    # ------------------------------------------------------------ its own thread
+
+    def _drive(self) -> None:
+        assert self._future is not None
+        began, result = time.monotonic(), None
+        bar = self._make_bar()
+        try:
+            self._run(bar)
+        except BaseException as exc:  # noqa: BLE001  (a lazy iterable of the user's, a store that is full: the sweep's own end)
+            self._failure = exc
+        finally:
+            try:
+                result = self._end(bar)
+            except BaseException as exc:  # noqa: BLE001
+                self._failure = self._failure or exc
+            usage = Usage(time.monotonic() - began, self._cpu_seconds, self._peak_rss)
+            self._sink(Finished(time.monotonic(), 1, usage))
+            self._future.settle(result, self._failure, cancelled=self._engine_gone)
+            self._callbacks.close(wait=False)
+        if isinstance(self._failure, KeyboardInterrupt) and not self._engine.workers:
+            raise self._failure
+
+    def _run(self, bar: Bar | None) -> None:
+        setting = self._setting
+        shared = self._engine.ship((setting.target, setting.points if isinstance(setting.points, Points) else None), label="target")
+        limit = AHEAD * max(1, self._engine.workers)
+        while True:
+            while len(self._out) < limit and not self._ending():
+                chunk = self._supply.take(self._sizer.size(self._supply.left))
+                self._show(bar)
+                if chunk is None:
+                    break
+                self._send(shared, chunk)
+            if not self._out:
+                return
+            if (ended := self._inbox.get()) is None:
+                return
+            self._receive(ended)
+            self._show(bar)
+            if self._ending():
+                return
+
+    def _ending(self) -> bool:
+        return self._stopping or self._engine_gone or self._failure is not None
+
+    def _send(self, shared: Any, chunk: Chunk) -> None:
+        setting, limits = self._setting, self._setting.limits
+        if len(chunk) > 1:
+            limits = Limits(grace=limits.grace)  # if its worker dies, its points are run again one by one
+        contiguous = int(chunk.positions[-1] - chunk.positions[0]) + 1 == len(chunk)
+        where = (int(chunk.positions[0]), len(chunk)) if contiguous else chunk.positions
+        task = Task(
+            run_chunk,
+            (shared, None if chunk.columns is not None else where, chunk.columns, setting.seed, setting.stop_at_error),
+            limits=limits,
+            describe=partial(_describe, setting.target.name, chunk.positions),
+        )
+        sent = _Sent(chunk)
+        future = self._engine.submit(task, partial(self._on_event, sent))
+        self._out[future] = sent
+        watch(future, self._inbox.put)
+
+    def _receive(self, future: Future[Any]) -> None:
+        sent = self._out.pop(future)
+        if future.cancelled():  # not by us: the engine was closed
+            self._engine_gone = True
+            return
+        error = future.exception()
+        if error is not None:
+            self._on_failure(sent.chunk, error)
+            return
+        outcome: Outcome = future.result()
+        self._sizer.took(len(sent.chunk), float(outcome.seconds[outcome.status != PENDING].sum()))
+        self._gather(sent, outcome)
+
+    def _gather(self, sent: _Sent, outcome: Outcome) -> None:
+        chunk = sent.chunk
+        self._gathered.add(chunk.positions, outcome)
+        if outcome.errors and self._setting.stop_at_error:
+            self._fail(int(chunk.positions[min(outcome.errors)]))
+        if self._keeper is not None and not self._keeper_failed:
+            self._keeper_failed = True  # unless it returns
+            self._keeper.keep(chunk, chunk.values(self._setting.points), outcome, sent.attempts)
+            self._keeper_failed = False
+
+    def _on_failure(self, chunk: Chunk, error: BaseException) -> None:
+        """A task has ended without an outcome."""
+        if self._ending():
+            return
+        if len(chunk) > 1:
+            if isinstance(error, Indivisible):
+                self._supply.halve(chunk)
+            else:  # the worker died, or a result cannot be pickled: each point on its own
+                self._supply.again(chunk)
+            return
+        self._gathered.fail(int(chunk.positions[0]), error)
+        if self._setting.stop_at_error:
+            self._fail(int(chunk.positions[0]))
+
+    def _fail(self, position: int) -> None:
+        if self._failure is None:
+            error = self._gathered.error(position)
+            values = ", ".join(f"{name}={value!r:.50}" for name, value in self._gathered.point(position).items())
+            add_note(error, f"procjob: at point {position} of the sweep of {self._setting.target.name}: {values}")
+            self._failure = error
+
+    def _end(self, bar: Bar | None) -> SweepResult | None:
+        """Stop what still executes, keep what it has finished all the same, and let go of everything."""
+        for future in list(self._out):
+            future.cancel()
+        while self._out:
+            if (ended := self._inbox.get()) is not None:
+                self._take_in(ended)
+        if self._setting.own_engine:
+            self._engine.close()
+        if bar is not None:
+            self._show(bar)
+            bar.close()
+        result = self._finish()
+        if self._keeper is not None and not self._keeper_failed:
+            status = "CANCELLED" if self._stopping else "DONE" if self._failure is None else "ERROR"
+            self._keeper.end(status, result.points)
+        return result
+
+    def _take_in(self, future: Future[Any]) -> None:
+        """As `_receive`, while ending: what was finished in time is kept, and nothing more is asked for."""
+        sent = self._out.pop(future)
+        if not future.cancelled() and future.exception() is None:
+            self._gather(sent, future.result())
+
+    def _on_event(self, sent: _Sent, event: Event) -> None:
+        """What the engine says of a chunk, in its own thread."""
+        match event:
+            case Started():
+                if self._future is not None and not self._future.running():
+                    self._future.mark_running()
+                    self._sink(event)
+            case Logged():
+                self._sink(event)
+            case Finished(attempts=attempts, usage=usage):
+                sent.attempts = attempts
+                if usage is not None:
+                    self._cpu_seconds += usage.cpu_seconds
+                    self._peak_rss = max(self._peak_rss, usage.peak_rss)
+
+    def _show(self, bar: Bar | None) -> None:
+        gathered = self._gathered
+        total = None if isinstance(self._setting.points, Stream) else len(self._setting.points)
+        info = {"failed": gathered.failed, "reused": gathered.reused}
+        self._sink(Progressed(time.monotonic(), gathered.done + gathered.failed, total, info))
+        if bar is not None:
+            bar.show(gathered.done + gathered.failed, initial=gathered.reused, **info)
+
+
+def run_chunk(
+    shared: tuple[Target, Points | None], where: tuple[int, int] | Positions | None, columns: Mapping[str, Column] | None,
+    seed: int, stop_at_error: bool,
+) -> Outcome:  # fmt: skip
+    """Run a chunk, in a worker."""
+    target, points = shared
+    if columns is None:
+        assert points is not None
+        assert where is not None
+        columns = points.columns(where[0], where[0] + where[1]) if isinstance(where, tuple) else points.take(where)
+    return target.run(columns, seed, stop_at_error=stop_at_error)
+
+
+def _describe(name: str, positions: Positions) -> str:
+    first, last = int(positions[0]), int(positions[-1])
+    return f"point {first} of the sweep of {name}" if first == last else f"points {first} to {last} of the sweep of {name}"
+
+
+def _ignore(_: Event) -> None:
+    """Stand for a sink before there is one."""
+

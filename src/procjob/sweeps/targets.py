@@ -1,0 +1,321 @@
+"""What a sweep runs at its points: a function, a vectorized function, or a circuit. Made in the parent, run in workers."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from procjob.pool.pickling import pack_exception
+from procjob.simulators import Circuit, Plan, StatevectorSimulator, compile  # noqa: A004
+from procjob.simulators.inputs import check_one_state, checked_observables, checked_shots
+from procjob.simulators.observables import Observable, pauli_sum
+from procjob.sweeps.columns import Column, columns_of
+from procjob.sweeps.identity import fingerprint, point_keys, point_seed
+from procjob.sweeps.points import rows
+from procjob.sweeps.result import DONE, FAILED
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_RANDOM = ("seed", "rng")
+
+Observables = Sequence[Observable] | Mapping[str, Observable]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of the points of a chunk.
+
+    Attributes:
+        columns: results of the points that are DONE, in order.
+        status: of each point; PENDING: it was not run.
+        seconds: that each point took.
+        errors: packed exceptions of the points that FAILED.
+    """
+
+    columns: dict[str, Column]
+    status: NDArray[np.int8]
+    seconds: NDArray[np.float64]
+    errors: dict[int, bytes] = field(default_factory=dict)
+
+
+class Indivisible(Exception):
+    """A call for several points failed, so that nobody can tell which of them it was; its argument is the packed exception."""
+
+
+class Target(ABC):
+    """What is run.
+
+    Attributes:
+        name: of the function or circuit; the result's, if it has no names of its own.
+        seeded: whether it draws random numbers, so that a point's result depends on the seed of the sweep.
+    """
+
+    name: str
+    seeded: bool
+
+    @abstractmethod
+    def check(self, names: Sequence[str]) -> None:
+        """Check the names of axes.
+
+        Raises:
+            TypeError: one is not a parameter, or a parameter has no axis.
+        """
+
+    @abstractmethod
+    def parts(self) -> dict[str, str]:
+        """Return what it is made of, see `procjob.sweeps.identity.fingerprint`."""
+
+    @abstractmethod
+    def run(self, columns: Mapping[str, Column], root: int, *, stop_at_error: bool) -> Outcome:
+        """Run it at some points, in a worker.
+
+        Args:
+            columns: the values of each axis, shape (points,).
+            root: seed of the sweep.
+            stop_at_error: leave the points behind the first one that fails.
+
+        Raises:
+            Indivisible: several points failed together.
+        """
+
+
+def vectorized(fn: _Function) -> _Function:
+    """Mark a function that takes many points at once, for `procjob.sweep`.
+
+    It is called with an array of shape (points,) for each axis, any number of points at a time, and returns an array whose first
+    axis is the points, or a mapping of names to such arrays. If it takes ``seed``, it gets an integer array with the
+    seed of each point. What it computes for a point must not depend on the others, or results depend on how the points are cut.
+
+    Example:
+        >>> import numpy as np
+        >>> import procjob
+        >>> @procjob.vectorized
+        ... def power(x, n):
+        ...     return x**n
+        >>> procjob.sweep(power, procjob.grid(x=np.arange(4), n=[1, 2]), workers=1)["power"].tolist()
+        [[0, 0], [1, 1], [2, 4], [3, 9]]
+    """
+    if not callable(fn):
+        raise TypeError(f"vectorized takes a function, not {fn!r}")
+    fn.__procjob_vectorized__ = True  # type: ignore[attr-defined]  # functions take attributes
+    return fn
+
+
+class _Called(Target):
+    """A function of the user's."""
+
+    def __init__(self, fn: Callable[..., Any], version: str | None) -> None:
+        self.name = _name_of(fn)
+        self._fn = fn
+        self._version = version
+        self._signature = _signature(fn)
+        self._random: tuple[str, ...] = ()
+        self.seeded = False
+
+    def check(self, names: Sequence[str]) -> None:
+        """See `Target.check`; what is free of ``seed`` and ``rng`` is for the sweep to give."""
+        if self._signature is None:
+            return
+        parameters = self._signature.parameters
+        named = [name for name, each in parameters.items() if each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD)]
+        self._random = tuple(name for name in _RANDOM if name in named and name not in names)
+        self.seeded = bool(self._random)
+        try:
+            self._signature.bind(**dict.fromkeys([*names, *self._random]))
+        except TypeError as exc:
+            raise TypeError(
+                f"{self.name} cannot be called with the axes {', '.join(names)}: {exc}. It takes {', '.join(named) or 'nothing'}"
+            ) from None
+
+    def parts(self) -> dict[str, str]:
+        """See `Target.parts`."""
+        if self._version is not None:
+            return {"version": self._version}
+        return fingerprint(self._fn, self.name)
+
+
+class FunctionTarget(_Called):
+    """A function that is called once for each point."""
+
+    def run(self, columns: Mapping[str, Column], root: int, *, stop_at_error: bool) -> Outcome:
+        """See `Target.run`."""
+        count = len(next(iter(columns.values())))
+        fn, clock = self._fn, time.perf_counter
+        seeds = [point_seed(root, key) for key in point_keys(columns)] if self.seeded else None
+        values: list[Any] = []
+        errors: dict[int, bytes] = {}
+        ends = np.full(count, np.nan)
+        status = np.zeros(count, dtype=np.int8)
+        began = clock()
+        for number, point in enumerate(rows(columns)):
+            if seeds is not None:
+                self._add_random(point, seeds[number])
+            try:
+                values.append(fn(**point))
+                status[number] = DONE
+            except Exception as exc:  # noqa: BLE001  (the point's own end)
+                errors[number] = pack_exception(exc)
+                status[number] = FAILED
+            ends[number] = clock()
+            if errors and stop_at_error:
+                break
+        return Outcome(columns_of(values, self.name), status, np.diff(ends, prepend=began), errors)
+
+    def _add_random(self, point: dict[str, Any], seed: int) -> None:
+        for name in self._random:
+            point[name] = seed if name == "seed" else np.random.default_rng(seed)
+
+
+class VectorizedTarget(_Called):
+    """A function that is called with arrays."""
+
+    def check(self, names: Sequence[str]) -> None:
+        """See `Target.check`."""
+        super().check(names)
+        if "rng" in self._random:
+            raise TypeError(f"{self.name} is vectorized and takes rng; let it take seed, an array with the seed of each point")
+
+    def run(self, columns: Mapping[str, Column], root: int, *, stop_at_error: bool) -> Outcome:
+        """See `Target.run`."""
+        count = len(next(iter(columns.values())))
+        arguments: dict[str, Column] = dict(columns)
+        if self.seeded:
+            arguments["seed"] = np.array([point_seed(root, key) for key in point_keys(columns)], dtype=np.int64)
+        began = time.perf_counter()
+        try:
+            found = _arrays(self._fn(**arguments), self.name, count)
+        except Exception as exc:
+            return _failed_together(exc, count, time.perf_counter() - began)
+        seconds = (time.perf_counter() - began) / count
+        return Outcome(found, np.full(count, DONE, dtype=np.int8), np.full(count, seconds))
+
+
+def _failed_together(exc: Exception, count: int, seconds: float) -> Outcome:
+    if count > 1:
+        raise Indivisible(pack_exception(exc)) from None
+    return Outcome({}, np.full(1, FAILED, dtype=np.int8), np.full(1, seconds), {0: pack_exception(exc)})
+
+
+def _arrays(found: Any, name: str, count: int) -> dict[str, Column]:
+    """Return what a vectorized function has returned as columns."""
+    given = found if isinstance(found, Mapping) else {name: found}
+    columns = {str(key): np.asarray(value) for key, value in given.items()}
+    for key, column in columns.items():
+        if column.ndim == 0 or len(column) != count:
+            raise ValueError(
+                f"{name} got {count} points and returned {key} of shape {column.shape}; the first axis must be the points"
+            )
+    return columns
+
+
+class CircuitTarget(Target):
+    """A circuit with free parameters, on the built-in simulator: a batch of points is a batch of arrays.
+
+    Its results are the expectation value of each observable, called as the observable is written; with shots and without
+    observables ``counts``; else ``statevector``.
+    """
+
+    def __init__(
+        self, circuit: Circuit | Plan, name: str, *, shots: int | None, observables: Observables | None, version: str | None
+    ) -> None:
+        self.name = name
+        self._circuit = circuit
+        self._plan = circuit if isinstance(circuit, Plan) else compile(circuit)
+        self._shots = checked_shots(shots)
+        named = _named(observables)
+        self._labels = list(named)
+        self._observables = checked_observables(list(named.values()) or None)
+        self._version = version
+        for observable in self._observables:
+            pauli_sum(observable, self._plan.num_qubits)
+        check_one_state(self._plan.is_unitary, self._shots, keep_states=None)
+        if self._shots is not None and not self._observables and not self._plan.num_clbits:
+            raise ValueError(f"{name} measures nothing; add measure_all(), give observables=, or shots=None for its states")
+        self.seeded = self._shots is not None and not (self._observables and self._plan.is_unitary)
+        self._simulator = StatevectorSimulator()
+
+    def check(self, names: Sequence[str]) -> None:
+        """See `Target.check`."""
+        parameters = self._plan.parameters
+        for name in names:
+            if name not in parameters:
+                raise TypeError(f"{self.name} has no parameter {name}; it has {', '.join(parameters) or 'none'}")
+        for name in parameters:
+            if name not in names:
+                raise TypeError(f"parameter {name} of {self.name} has no axis; the points have {', '.join(names)}")
+
+    def parts(self) -> dict[str, str]:
+        """See `Target.parts`."""
+        if self._version is not None:
+            return {"version": self._version}
+        options = {"shots": self._shots if self.seeded else None, "observables": self._observables}
+        return fingerprint(self._circuit, "circuit") | fingerprint(options, "options")
+
+    def run(self, columns: Mapping[str, Column], root: int, *, stop_at_error: bool) -> Outcome:
+        """See `Target.run`."""
+        count = len(next(iter(columns.values())))
+        numbers = [int.from_bytes(key[:8], "little") for key in point_keys(columns)] if self.seeded else [0] * count
+        began = time.perf_counter()
+        try:
+            found = self._run(np.stack([columns[name] for name in self._plan.parameters], axis=1), root, numbers)
+        except Exception as exc:
+            return _failed_together(exc, count, time.perf_counter() - began)
+        seconds = (time.perf_counter() - began) / count
+        return Outcome(found, np.full(count, DONE, dtype=np.int8), np.full(count, seconds))
+
+    def _run(self, values: Column, root: int, numbers: list[int]) -> dict[str, Column]:
+        result = self._simulator.run(
+            self._plan,
+            shots=self._shots if self.seeded else None,
+            seed=root,
+            parameters=values,
+            observables=self._observables or None,
+            first=(0, numbers),
+        )
+        if self._observables:
+            means = result.expectation_values
+            return {label: np.ascontiguousarray(means[:, column]) for column, label in enumerate(self._labels)}
+        if self._shots is None:
+            return {"statevector": result.get_statevector()}
+        counts = np.empty(len(values), dtype=object)
+        counts[:] = [result.get_counts(point=point) for point in range(len(values))]
+        return {"counts": counts}
+
+
+def _named(observables: Any) -> dict[str, Observable]:
+    """Return observables under the names that their results get."""
+    if observables is None:
+        return {}
+    if isinstance(observables, Mapping):
+        if not all(isinstance(value, (str, Mapping)) for value in observables.values()):
+            raise TypeError(f"observables must be a list, or a mapping of names to observables, not {observables!r:.200}; for one: [...]")
+        return dict(observables)
+    if isinstance(observables, str) or not isinstance(observables, Sequence):
+        raise TypeError(f"observables must be a list, or a mapping of names to observables, not {observables!r:.200}")
+    named = {observable if isinstance(observable, str) else str(observable): observable for observable in observables}
+    if len(named) < len(observables):
+        raise ValueError(f"observables has one twice: {', '.join(map(str, observables))}")
+    return named
+
+
+def _name_of(fn: Any) -> str:
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    name = getattr(fn, "__name__", type(fn).__name__)
+    return name if name.isidentifier() else "value"
+
+
+def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(fn)
+    except (TypeError, ValueError):  # some builtins have none: their own error must do
+        return None
+
+
