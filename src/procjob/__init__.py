@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time a name is i
         NotPicklableError,
         ProcjobError,
         RemoteError,
+        StoreError,
         TimeLimitExceeded,
         WorkerDiedError,
     )
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time a name is i
     from procjob.pool.session import report_progress, stop_requested
     from procjob.simulators import Circuit, Parameter, Result, StatevectorSimulator
     from procjob.status import JOB_FINAL_STATES, JobStatus
+    from procjob.store import Store
     from procjob.waiting import as_completed, wait
 
 __all__ = [
@@ -44,6 +46,8 @@ __all__ = [
     "RemoteError",
     "Result",
     "StatevectorSimulator",
+    "Store",
+    "StoreError",
     "TimeLimitExceeded",
     "WorkerDiedError",
     "as_completed",
@@ -72,6 +76,8 @@ _HOME = {
     "RemoteError": "errors",
     "Result": "simulators",
     "StatevectorSimulator": "simulators",
+    "Store": "store",
+    "StoreError": "errors",
     "TimeLimitExceeded": "errors",
     "WorkerDiedError": "errors",
     "as_completed": "waiting",
