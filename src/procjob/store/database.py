@@ -106,8 +106,7 @@ class Database:
     # ------------------------------------------------------------ opening
 
     def _connected(self) -> sqlite3.Connection:
-        if self._file != _identity(self.path):
-            self.disconnect()
+        if self._file != _identity(self.path):  # and never reconnected: a new file could get the number of the old one
             raise StoreError(
                 f"the store {self.path} is no longer the file that was opened: it was deleted, moved or replaced; "
                 "put it back, or open the new one as another Store"
