@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time a name is i
         NotPicklableError,
         ProcjobError,
         RemoteError,
+        StoreError,
         TimeLimitExceeded,
         WorkerDiedError,
     )
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time a name is i
     from procjob.pool.session import report_progress, stop_requested
     from procjob.simulators import Circuit, Parameter, Result, StatevectorSimulator
     from procjob.status import JOB_FINAL_STATES, JobStatus
+    from procjob.store import Store
     from procjob.sweeps import Sweep, SweepResult, grid, sweep, vectorized, zipped
     from procjob.waiting import as_completed, wait
 
@@ -45,6 +47,8 @@ __all__ = [
     "RemoteError",
     "Result",
     "StatevectorSimulator",
+    "Store",
+    "StoreError",
     "Sweep",
     "SweepResult",
     "TimeLimitExceeded",
@@ -79,6 +83,8 @@ _HOME = {
     "RemoteError": "errors",
     "Result": "simulators",
     "StatevectorSimulator": "simulators",
+    "Store": "store",
+    "StoreError": "errors",
     "Sweep": "sweeps",
     "SweepResult": "sweeps",
     "TimeLimitExceeded": "errors",

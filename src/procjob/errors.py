@@ -7,6 +7,7 @@
     ├── NotPicklableError             an input cannot be sent to a worker      (also PicklingError, TypeError)
     ├── TimeLimitExceeded             the job executed for longer than allowed (also TimeoutError)
     ├── MemoryLimitExceeded           the job used more memory than allowed    (also MemoryError)
+    ├── StoreError                    a store cannot be opened, read or written
     ├── WorkerDiedError               the worker process ended under the job   (also BrokenProcessPool)
     └── RemoteError                   a call, result or exception could not be unpickled (also BrokenProcessPool)
 
@@ -47,6 +48,10 @@ class TimeLimitExceeded(ProcjobError, TimeoutError):
 
 class MemoryLimitExceeded(ProcjobError, MemoryError):
     """The worker's process tree grew by more than ``memory_limit`` and the job was stopped."""
+
+
+class StoreError(ProcjobError):
+    """A store cannot be opened, read or written; the message says what, which file, and what to do."""
 
 
 class WorkerDiedError(ProcjobError, BrokenProcessPool):

@@ -1,0 +1,65 @@
+"""The tables of a store, as the steps that lead from each version of the schema to the next.
+
+A new file goes through all of them, so there is one way only in which tables come to be. A step that was released is
+never changed: what comes later is a further step.
+
+Times are Unix times in seconds: ``SELECT job_id, datetime(created, 'unixepoch') FROM jobs``. A column whose name has a
+partner in ``_data`` is JSON text, in which arrays and pickles stand as references into that blob; see `values`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+#: Marks a file as a store of procjob: ``PRAGMA application_id``; "pjob" in ASCII.
+APPLICATION_ID = 0x706A6F62
+
+_VERSION_1 = (
+    """
+    CREATE TABLE targets (
+        target_id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL,
+        identity TEXT NOT NULL,
+        parts TEXT NOT NULL,
+        created REAL NOT NULL,
+        UNIQUE (identity, name)
+    )
+    """,
+    # Rows in the order of their writing, and a narrow index on the keys, which have none: much less to rewrite than
+    # a table sorted by key.
+    """
+    CREATE TABLE points (
+        target_id INTEGER NOT NULL REFERENCES targets,
+        key BLOB NOT NULL,
+        status TEXT NOT NULL,
+        arguments TEXT NOT NULL,
+        result TEXT,
+        error TEXT,
+        seconds REAL NOT NULL,
+        attempts INTEGER NOT NULL,
+        finished REAL NOT NULL,
+        arguments_data BLOB,
+        result_data BLOB
+    )
+    """,
+    "CREATE UNIQUE INDEX points_by_key ON points (target_id, key)",
+    """
+    CREATE TABLE sweeps (
+        sweep_id TEXT PRIMARY KEY,
+        target_id INTEGER NOT NULL REFERENCES targets,
+        name TEXT NOT NULL,
+        status TEXT NOT NULL,
+        seed TEXT,
+        created REAL NOT NULL,
+        updated REAL NOT NULL,
+        points TEXT NOT NULL,
+        metadata TEXT NOT NULL,
+        points_data BLOB,
+        metadata_data BLOB
+    )
+    """,
+    "CREATE INDEX sweeps_by_time ON sweeps (created)",
+)
+
+#: Entry n leads from version n to n + 1.
+MIGRATIONS: tuple[Sequence[str], ...] = (_VERSION_1,)

@@ -1,0 +1,250 @@
+"""`Store`: what the user and the layers above see of the file."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Any
+
+from procjob.errors import StoreError
+from procjob.pool import checks
+from procjob.store import points as rows
+from procjob.store.database import Database
+from procjob.store.points import PointRecord, SweepRecord, Target
+
+#: Parameters of one statement at most; SQLite before 3.32 takes 999.
+_BATCH = 500
+
+
+class Store:
+    """Jobs, points of sweeps and their results in one SQLite file.
+
+    The file is private (mode 0600) and made if there is none. Several processes and threads may use it at once. Open in
+    SQLite's WAL mode it has two companions, ``-wal`` and ``-shm``, that vanish when the last process closes it; the
+    ``sqlite3`` tool reads it at any time.
+
+    Results are kept as JSON text, arrays as NumPy's files. What neither can hold is pickled. A pickle can run any code
+    when it is read, so only those are that this user has written himself, or all of them with ``allow_pickle``.
+
+    Args:
+        path: the file.
+        timeout: seconds to wait for other processes that write to it.
+        allow_pickle: also read pickles that others have written: your consent that their code may run.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: ``path`` is no file name, or ``timeout`` is negative.
+        StoreError: the file cannot be used: it is not a store, is damaged, locked or was written by a newer procjob, its
+            folder is missing or read-only, or the disk is full. It is as it was.
+
+    Example:
+        >>> import os, tempfile, procjob
+        >>> from procjob.store import PointRecord, Target
+        >>> with tempfile.TemporaryDirectory() as folder, procjob.Store(os.path.join(folder, "energy.db")) as store:
+        ...     target = store.target_id(Target("energy", "5d41", parts={"code": "40bc"}))
+        ...     key = bytes(16)
+        ...     store.put_points(target, [PointRecord(key, {"theta": 0.5}, "DONE", -1.1, None, 0.2, 1, 1.8e9)])
+        ...     store.get_points(target, [key])[key].value
+        -1.1
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, timeout: float = 10.0, allow_pickle: bool = False) -> None:
+        self._allow_pickle = bool(allow_pickle)
+        self._database = Database(
+            _checked_path(path), timeout=checks.seconds("timeout", timeout, optional=False) or 0.0
+        )
+        self._identities: dict[int, str] = {}
+        weakref.finalize(self, self._database.disconnect).atexit = False  # at exit the database does it itself
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._database.path
+
+    def close(self) -> None:
+        """Close the file, once nobody uses it any more; a later use opens it again."""
+        self._database.disconnect()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (str(self.path), self._database.timeout, self._allow_pickle)
+
+    def __repr__(self) -> str:
+        return f"<Store {self.path}>"
+
+    # ------------------------------------------------------------ targets and points
+
+    def target_id(self, target: Target) -> int:
+        """Return the number of a target in this store; it gets one if it has none."""
+        parts = json.dumps(dict(target.parts))
+        row = (target.name, target.identity, parts, time.time())
+        with self._database.write() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO targets (name, identity, parts, created) VALUES (?, ?, ?, ?)", row
+            )
+            found: int
+            (found,) = connection.execute(
+                "SELECT target_id FROM targets WHERE identity = ? AND name = ?", (target.identity, target.name)
+            ).fetchone()
+        return found
+
+    def targets(self, name: str | None = None) -> list[tuple[int, Target]]:
+        """Return number and target of those with a name, or of all, the newest first."""
+        where, given = ("", ()) if name is None else ("WHERE name = ?", (name,))
+        with self._database.read() as connection:
+            found = connection.execute(
+                f"SELECT target_id, name, identity, parts FROM targets {where} ORDER BY target_id DESC", given
+            ).fetchall()
+        return [rows.target_record(row) for row in found]
+
+    def put_points(self, target_id: int, records: Iterable[PointRecord]) -> None:
+        """Keep finished points, all in one transaction.
+
+        The first record of a point that is DONE stays for ever; one that is ERROR is replaced by a later one.
+
+        Raises:
+            ValueError: a record without proper key or status, or there is no such target.
+            StoreError: a value cannot be pickled, or the file cannot be written; none of them is kept.
+        """
+        identity = self._identity(target_id)
+        made = [rows.point_row(target_id, identity, record) for record in records]
+        with self._database.write() as connection:
+            connection.executemany(rows.PUT_POINT, made)
+
+    def get_points(
+        self, target_id: int, keys: Sequence[bytes], *, columns: str | Iterable[str] = "all"
+    ) -> dict[bytes, PointRecord]:
+        """Return those of some points that are kept, by key.
+
+        Args:
+            target_id: whose they are.
+            keys: of any number of points.
+            columns: the fields of `PointRecord` that are needed; without ``values`` or ``value`` these are left empty,
+                and are not unpacked.
+
+        Raises:
+            StoreError: the file cannot be read, or has a pickle that is not yours.
+        """
+        fields, identity = rows.checked_fields(columns), self._identity(target_id)
+        with self._database.read() as connection:
+            found = list(_by_keys(connection, rows.GET_POINTS, target_id, keys))
+        allow = self._allow_pickle
+        return {row[0]: rows.point_record(row, identity, fields, allow_pickle=allow) for row in found}
+
+    def done_keys(self, target_id: int, keys: Sequence[bytes]) -> set[bytes]:
+        """Return those of some keys whose points are DONE."""
+        query = "SELECT key FROM points WHERE target_id = ? AND status = 'DONE' AND key IN"
+        with self._database.read() as connection:
+            return {key for (key,) in _by_keys(connection, query, target_id, keys)}
+
+    def count_points(self, target_id: int) -> dict[str, int]:
+        """Return how many points of a target there are of each status."""
+        with self._database.read() as connection:
+            return dict(
+                connection.execute(
+                    "SELECT status, COUNT(*) FROM points WHERE target_id = ? GROUP BY status", (target_id,)
+                ).fetchall()
+            )
+
+    def delete_points(self, target_id: int) -> int:
+        """Delete all points of a target; return how many there were."""
+        with self._database.write() as connection:
+            return connection.execute("DELETE FROM points WHERE target_id = ?", (target_id,)).rowcount
+
+    def _identity(self, target_id: int) -> str:
+        if target_id not in self._identities:
+            with self._database.read() as connection:
+                row = connection.execute("SELECT identity FROM targets WHERE target_id = ?", (target_id,)).fetchone()
+            if row is None:
+                raise ValueError(f"there is no target {target_id!r} in {self.path}")
+            self._identities[target_id] = row[0]
+        return self._identities[target_id]
+
+    # ------------------------------------------------------------ sweeps
+
+    def put_sweep(self, record: SweepRecord) -> None:
+        """Keep a sweep, or what has become of it."""
+        row = rows.sweep_row(record)
+        with self._database.write() as connection:
+            connection.execute(rows.PUT_SWEEP, row)
+
+    def sweep(self, sweep_id: str) -> SweepRecord:
+        """Return a sweep.
+
+        Raises:
+            StoreError: there is none with this id.
+        """
+        with self._database.read() as connection:
+            row = connection.execute(
+                f"SELECT {rows.SWEEP_COLUMNS} FROM sweeps WHERE sweep_id = ?", (sweep_id,)
+            ).fetchone()
+        if row is None:
+            raise StoreError(f"there is no sweep {sweep_id!r} in {self.path}; Store.sweeps() lists those there are")
+        return rows.sweep_record(row, allow_pickle=self._allow_pickle)
+
+    def sweeps(
+        self,
+        limit: int | None = 10,
+        skip: int = 0,
+        name: str | None = None,
+        status: str | None = None,
+        descending: bool = True,
+    ) -> list[SweepRecord]:
+        """Return sweeps by the time they were created.
+
+        Args:
+            limit: how many at most; None: all.
+            skip: how many to leave out at the beginning.
+            name: only those with this name.
+            status: only those with this status.
+            descending: the newest first.
+        """
+        order = "DESC" if descending else "ASC"
+        with self._database.read() as connection:
+            found = connection.execute(
+                f"SELECT {rows.SWEEP_COLUMNS} FROM sweeps WHERE (?1 IS NULL OR name = ?1) AND (?2 IS NULL OR status = ?2) "
+                f"ORDER BY created {order}, rowid {order} LIMIT ?3 OFFSET ?4",
+                (name, status, *_page(limit, skip)),
+            ).fetchall()
+        return [rows.sweep_record(row, allow_pickle=self._allow_pickle) for row in found]
+
+    def delete_sweep(self, sweep_id: str) -> bool:
+        """Delete a sweep, but none of its points; return whether there was one."""
+        with self._database.write() as connection:
+            return connection.execute("DELETE FROM sweeps WHERE sweep_id = ?", (sweep_id,)).rowcount > 0
+
+
+def _reopened(path: str, timeout: float, allow_pickle: bool) -> Store:
+    return Store(path, timeout=timeout, allow_pickle=allow_pickle)
+
+
+def _checked_path(path: Any) -> Path:
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        raise TypeError(f"path must be a string or a path, not {path!r}")
+    if not text or "\0" in text or text == ":memory:":
+        raise ValueError(f"path must name a file, not {text!r}")
+    return Path(text).expanduser().resolve()
+
+
+def _page(limit: int | None, skip: int) -> tuple[int, int]:
+    most = -1 if limit is None else checks.whole("limit", limit, lowest=0, expected=", or None")
+    return most, checks.whole("skip", skip, lowest=0)
+
+
+def _by_keys(connection: Connection, query: str, target_id: int, keys: Iterable[bytes]) -> Iterator[tuple[Any, ...]]:
+    """Run a query that ends in ``key IN`` for any number of keys."""
+    keys = list(keys)
+    for start in range(0, len(keys), _BATCH):
+        some = keys[start : start + _BATCH]
+        yield from connection.execute(f"{query} ({','.join('?' * len(some))})", (target_id, *some))
