@@ -113,9 +113,7 @@ class Backend:
         }
         given = {key: value for key, value in settings.items() if value is not None}
         self._owns_engine = engine is None
-        self._engine: Engine = (
-            make_engine(workers, given) if engine is None else checked_engine(engine, workers, given)
-        )
+        self._engine: Engine = make_engine(workers, given) if engine is None else checked_engine(engine, workers, given)
         self._shipped = self._engine.ship(simulator, label="simulator")
         self._jobs: weakref.WeakSet[Job] = weakref.WeakSet()
         self._jobs_lock = threading.RLock()  # a signal handler may close the backend in the middle of a `run`

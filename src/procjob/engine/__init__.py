@@ -14,4 +14,13 @@ from procjob.engine.inline import InlineEngine
 from procjob.engine.process import ProcessEngine
 from procjob.engine.protocol import Capabilities, Engine, Task
 
-__all__ = ["Capabilities", "Engine", "ExecutorEngine", "InlineEngine", "ProcessEngine", "Task", "checked_engine", "make_engine"]
+__all__ = [
+    "Capabilities",
+    "Engine",
+    "ExecutorEngine",
+    "InlineEngine",
+    "ProcessEngine",
+    "Task",
+    "checked_engine",
+    "make_engine",
+]

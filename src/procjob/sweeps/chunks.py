@@ -36,7 +36,9 @@ class Sizer:
         """A chunk has ended."""
         wanted = points * SECONDS / seconds if seconds > 0 else float(MOST)
         # Of the past a half: one slow point among fast ones must not make chunks of one.
-        self._size = min(max(1.0, (self._size + wanted) / 2 if wanted < self._size else wanted), self._size * GROWTH, MOST)
+        self._size = min(
+            max(1.0, (self._size + wanted) / 2 if wanted < self._size else wanted), self._size * GROWTH, MOST
+        )
 
     def size(self, left: int | None) -> int:
         """Return the number of points of the next chunk.
@@ -93,7 +95,10 @@ class Supply:
     """
 
     def __init__(
-        self, points: Points | Stream, on_read: Callable[[int, Mapping[str, Column]], object], sift: Filter | None = None
+        self,
+        points: Points | Stream,
+        on_read: Callable[[int, Mapping[str, Column]], object],
+        sift: Filter | None = None,
     ) -> None:
         self._points = points
         self._on_read = on_read
@@ -132,7 +137,9 @@ class Supply:
         return chunk
 
     def _read(self, count: int) -> None:
-        chunk = self._stream(self._points, count) if isinstance(self._points, Stream) else self._range(self._points, count)
+        chunk = (
+            self._stream(self._points, count) if isinstance(self._points, Stream) else self._range(self._points, count)
+        )
         self._next += len(chunk)
         self._ended = not len(chunk) or (not isinstance(self._points, Stream) and self._next == len(self._points))
         if self._sift is not None and len(chunk):

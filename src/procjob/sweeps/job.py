@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 import secrets
-import time
 import uuid
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, overload
 
@@ -22,17 +19,14 @@ from procjob.pool import checks
 from procjob.pool.actions import Limits
 from procjob.progress import Bar, is_shown
 from procjob.simulators import Circuit, Plan
-from procjob.store import Store, SweepRecord
-from procjob.store import Target as StoredTarget
+from procjob.store import Store
 from procjob.sweeps.gathered import Gathered
-from procjob.sweeps.identity import digest, encode
-from procjob.sweeps.keeping import StoreKeeper, told_changes
+from procjob.sweeps.identity import encode
+from procjob.sweeps.keeping import StoreKeeper
 from procjob.sweeps.points import Points, Stream, as_points
 from procjob.sweeps.result import SweepResult
 from procjob.sweeps.runner import Runner, Setting
 from procjob.sweeps.targets import CircuitTarget, FunctionTarget, Observables, Target, VectorizedTarget
-
-logger = logging.getLogger("procjob")
 
 _UNSET: Any = object()
 
@@ -89,31 +83,32 @@ class Sweep(Job):
         chosen = make_engine(workers, {}) if engine is None else checked_engine(engine, workers, {})
         if limits.time_limit is not None and not chosen.capabilities.can_interrupt:
             raise JobError("time_limit needs worker processes, which can be stopped; drop it or take workers=1 or more")
-        self._name = what.name
-        self._gathered = Gathered(source)
         identity = uuid.uuid4().hex
-        self._closing: list[Store] = []
-        keeper = None
-        if store is not None:
-            kept = self._opened(store)
-            parts = what.parts()
-            stored = StoredTarget(what.name, _identity_of(parts), parts)
-            target_id = kept.target_id(stored)
-            given_seed = given_seed if given_seed is not None or not what.seeded else _seed_of_last(kept, what.name, target_id)
-            if (told := told_changes(kept, stored)) is not None:
-                logger.warning("%s", told)
-        self._seed = secrets.randbits(63) if given_seed is None else given_seed
+        self._name, self._points = what.name, source
+        self._gathered = Gathered(source)
         self._provenance = _provenance(identity)
+        self._keeper: StoreKeeper | None = None
+        self._seed = secrets.randbits(63) if given_seed is None else given_seed
         if store is not None:
-            now = time.time()
-            spec = source.spec() if isinstance(source, Points) else None
-            record = SweepRecord(identity, target_id, what.name, "RUNNING", self._seed, now, now, spec, self._provenance | {"seeded": what.seeded, "drawn": seed is None})
-            kept.put_sweep(record)
-            keeper = StoreKeeper(kept, record, source, seeded=what.seeded, gathered=self._gathered)
+            self._keeper = StoreKeeper(
+                _opened(store),
+                what,
+                source,
+                self._gathered,
+                seed=given_seed,
+                drawn=self._seed,
+                metadata=self._provenance,
+            )
+            self._seed = self._keeper.seed
         setting = Setting(what, source, self._seed, errors == "raise", limits, engine is None)
         total = None if isinstance(source, Stream) else len(source)
         runner = Runner(
-            setting, chosen, self._gathered, keeper, lambda: Bar(total, what.name, "point") if shown else None, self._finish
+            setting,
+            chosen,
+            self._gathered,
+            keeper=self._keeper,
+            bar=lambda: Bar(total, what.name, "point") if shown else None,
+            finish=self._made,
         )
         super().__init__(None, identity, task=Task(_nothing), engine=runner, inputs=source)
 
@@ -139,20 +134,37 @@ class Sweep(Job):
         """The seed of the sweep, given or drawn."""
         return self._seed
 
+    def reusable(self) -> int:
+        """Return how many of the points the store has, so that they would not be run; 0 without a store.
+
+        Raises:
+            JobError: the points come from an iterator, which is read only once.
+            StoreError: the store cannot be read.
+        """
+        if self._keeper is None:
+            return 0
+        if isinstance(self._points, Stream):
+            raise JobError("points of an iterator are not known before they run; make a list of them")
+        return self._keeper.count_done(self._points)
+
     def _made(self) -> SweepResult:
         return self._gathered.result(self._seed, self._name, self._provenance | {"reused": self._gathered.reused})
 
-    def _finish(self) -> SweepResult:
-        return self._made()
+    def _interrupted(self) -> str:
+        """Return what somebody who pressed Ctrl-C wants to know."""
+        gathered = self._gathered
+        finished = f"procjob: {gathered.done} points of the sweep of {self._name} were finished"
+        if self._keeper is None:
+            return f"{finished}; with store=FILE they would have been kept"
+        return f"{finished} and are kept in {self._keeper.store.path}; the same call goes on from there"
 
-    def _opened(self, store: Any) -> Store:
-        if isinstance(store, Store):
-            return store
-        if not isinstance(store, (str, os.PathLike)):
-            raise TypeError(f"store must be a path or a Store, not {store!r}")
-        made = Store(store)
-        self._closing.append(made)
-        return made
+
+def _opened(store: Any) -> Store:
+    if isinstance(store, (str, os.PathLike)):
+        return Store(store)
+    if isinstance(store, Store):
+        return store
+    raise TypeError(f"store must be a path or a Store, not {store!r}")
 
 
 @overload
@@ -216,9 +228,10 @@ def sweep(target: Any, points: Any, *, wait: bool = True, **options: Any) -> Swe
         return job
     try:
         return job.result()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         job.cancel()
         job.wait_for_final_state()
+        interrupt.add_note(job._interrupted())
         raise
 
 
@@ -240,7 +253,10 @@ def as_target(target: Any, *, shots: Any, observables: Any, version: str | None)
 
 
 def _is_of_qiskit(target: Any) -> bool:
-    return any(cls.__module__.partition(".")[0] == "qiskit" and cls.__name__ == "QuantumCircuit" for cls in type(target).__mro__)
+    return any(
+        cls.__module__.partition(".")[0] == "qiskit" and cls.__name__ == "QuantumCircuit"
+        for cls in type(target).__mro__
+    )
 
 
 def _circuit(circuit: Circuit | Plan, name: str, shots: Any, observables: Any, version: str | None) -> Target:
@@ -253,18 +269,6 @@ def _check_identity(points: Points) -> None:
         if values.dtype == object:
             for value in values:
                 encode(value, f"the value {value!r:.50} of axis {name}")
-
-
-def _identity_of(parts: Mapping[str, str]) -> str:
-    return digest(*(f"{name}={parts[name]}".encode() for name in sorted(parts))).hex()
-
-
-def _seed_of_last(store: Store, name: str, target_id: int) -> int | None:
-    """Return the seed that was drawn when the same sweep began; None if there was none."""
-    for record in store.sweeps(limit=1000, name=name):
-        if record.target_id == target_id and record.metadata.get("drawn"):
-            return record.seed
-    return None
 
 
 def _provenance(identity: str) -> dict[str, Any]:

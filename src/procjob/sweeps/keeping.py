@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from procjob.pool.foreign import describe
 from procjob.pool.pickling import unpack_exception
-from procjob.store import PointRecord, Store, SweepRecord, Target
+from procjob.store import PointRecord, Store, SweepRecord
+from procjob.store import Target as StoredTarget
 from procjob.sweeps.chunks import Chunk
 from procjob.sweeps.columns import Column, columns_of, unpacked
 from procjob.sweeps.gathered import Gathered
 from procjob.sweeps.identity import digest, point_keys
 from procjob.sweeps.points import Points, Stream, rows
 from procjob.sweeps.result import DONE
-from procjob.sweeps.targets import Outcome
+from procjob.sweeps.targets import Outcome, Target
 
 logger = logging.getLogger("procjob")
 
@@ -27,25 +30,66 @@ class StoreKeeper:
 
     Args:
         store: the file.
-        record: of the sweep; its target is there.
+        target: of the sweep.
         points: of the sweep.
-        seeded: whether results depend on the seed.
         gathered: who is told what is there already.
+        seed: of the sweep; None: that which was drawn when the same sweep began, if it did.
+        drawn: the seed that is taken if there is none.
+        metadata: of the sweep; has its ``sweep_id``.
+
+    Raises:
+        StoreError: the store cannot be used.
+        NoIdentity: something that the target is made of has no stable identity.
     """
 
     def __init__(
-        self, store: Store, record: SweepRecord, points: Points | Stream, *, seeded: bool, gathered: Gathered
-    ) -> None:
-        self._store = store
-        self._record = record
-        self._seed = record.seed if seeded else None
+        self, store: Store, target: Target, points: Points | Stream, gathered: Gathered, *,
+        seed: int | None, drawn: int, metadata: Mapping[str, Any],
+    ) -> None:  # fmt: skip
+        self.store = store
         self._points = points
         self._gathered = gathered
+        self._seeded = target.seeded
+        parts = target.parts()
+        stored = StoredTarget(
+            target.name, digest(*(f"{name}={parts[name]}".encode() for name in sorted(parts))).hex(), parts
+        )
+        target_id = store.target_id(stored)
+        before = _seed_of_last(store, target.name, target_id) if seed is None and target.seeded else None
+        self.seed = seed if seed is not None else before if before is not None else drawn
+        _tell_changes(store, stored, target_id)
+        now = time.time()
+        self._record = SweepRecord(
+            sweep_id=metadata["sweep_id"],
+            target_id=target_id,
+            name=target.name,
+            status="RUNNING",
+            seed=self.seed,
+            created=now,
+            updated=now,
+            points=points.spec() if isinstance(points, Points) else None,
+            metadata={**metadata, "seeded": target.seeded, "drawn": seed is None},
+        )
+
+    def begin(self) -> None:
+        """See `Keeper.begin`."""
+        self.store.put_sweep(self._record)
+
+    def count_done(self, points: Points) -> int:
+        """Return how many points are there already."""
+        ranges = (range(at, min(at + 4096, len(points))) for at in range(0, len(points), 4096))
+        return sum(
+            len(self.store.done_keys(self._record.target_id, self._keys(points.columns(r.start, r.stop))))
+            for r in ranges
+        )
+
+    def _keys(self, columns: Mapping[str, Column]) -> list[bytes]:
+        return store_keys(columns, self.seed if self._seeded else None)
 
     def sift(self, chunk: Chunk) -> Chunk:
         """See `Keeper.sift`."""
-        keys = store_keys(chunk.values(self._points), self._seed)
-        found = self._store.get_points(self._record.target_id, keys)
+        keys = self._keys(chunk.values(self._points))
+        found = self.store.get_points(self._record.target_id, keys)
         done = np.array([key in found and found[key].status == "DONE" for key in keys], dtype=bool)
         if done.any():
             records = [found[key] for key, is_done in zip(keys, done, strict=True) if is_done]
@@ -57,7 +101,9 @@ class StoreKeeper:
             self._gathered.add(chunk.positions[done], outcome, reused=True)
         left = ~done
         columns = None if chunk.columns is None else {name: values[left] for name, values in chunk.columns.items()}
-        return Chunk(chunk.positions[left], columns, tuple(key for key, is_left in zip(keys, left, strict=True) if is_left))
+        return Chunk(
+            chunk.positions[left], columns, tuple(key for key, is_left in zip(keys, left, strict=True) if is_left)
+        )
 
     def keep(self, chunk: Chunk, columns: Mapping[str, Column], outcome: Outcome, attempts: int) -> None:
         """See `Keeper.keep`."""
@@ -75,11 +121,11 @@ class StoreKeeper:
             else:
                 continue
             records.append(PointRecord(key, point, status, value, told, float(outcome.seconds[number]), attempts, now))
-        self._store.put_points(self._record.target_id, records)
+        self.store.put_points(self._record.target_id, records)
 
     def end(self, status: str, points: Points) -> None:
         """See `Keeper.end`."""
-        self._store.put_sweep(sweep_record(self._record, status, points))
+        self.store.put_sweep(replace(self._record, status=status, updated=time.time(), points=points.spec()))
 
 
 def store_keys(columns: Mapping[str, Column], seed: int | None) -> list[bytes]:
@@ -88,24 +134,26 @@ def store_keys(columns: Mapping[str, Column], seed: int | None) -> list[bytes]:
     return keys if seed is None else [digest(key, str(seed).encode()) for key in keys]
 
 
-def sweep_record(record: SweepRecord, status: str, points: Points) -> SweepRecord:
-    """Return the record of a sweep as it is now."""
-    return SweepRecord(
-        record.sweep_id, record.target_id, record.name, status, record.seed, record.created, time.time(), points.spec(), record.metadata
-    )
-
-
-def told_changes(store: Store, target: Target) -> str | None:
-    """Return a sentence about points of a target of the same name that is another one now; None if there are none."""
-    same = store.target_id(target)
-    for target_id, other in store.targets(target.name):
-        count = store.count_points(target_id).get("DONE", 0)
-        if target_id != same and count:
-            changed = sorted(name for name in {*other.parts, *target.parts} if other.parts.get(name) != target.parts.get(name))
-            return (
-                f"{target.name} has changed ({', '.join(changed)}) since {count} points of it were stored; they are not used. "
-                "If their results still hold, give both the same version="
-            )
+def _seed_of_last(store: Store, name: str, target_id: int) -> int | None:
+    """Return the seed that was drawn when the same target ran last; None if there was none."""
+    for record in store.sweeps(limit=1000, name=name):
+        if record.target_id == target_id and record.metadata.get("drawn"):
+            return record.seed
     return None
 
 
+def _tell_changes(store: Store, target: StoredTarget, target_id: int) -> None:
+    """Say so if points of a target of the same name are not used because it is another one now."""
+    for other_id, other in store.targets(target.name):
+        if other_id == target_id:
+            continue
+        count = store.count_points(other_id).get("DONE", 0)
+        if count and not store.count_points(target_id):
+            changed = sorted(
+                name for name in {*other.parts, *target.parts} if other.parts.get(name) != target.parts.get(name)
+            )
+            logger.warning(
+                "%s has changed (%s) since %d points of it were stored in %s; they are not used. Is it the same all the same, "
+                "then give both version=", target.name, ", ".join(changed), count, store.path,
+            )  # fmt: skip
+        return

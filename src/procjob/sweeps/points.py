@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import reduce
 from itertools import chain, islice
 from numbers import Number
 from typing import Any
@@ -66,15 +65,13 @@ class Points(ABC):
         for start in range(0, len(self), 1024):
             yield from rows(self.columns(start, min(start + 1024, len(self))))
 
-    def __mul__(self, other: Points | Stream) -> Points | Stream:
+    def __mul__(self, other: Any) -> Any:
         """Every point of this one with every point of the other, which varies faster."""
         if isinstance(other, Stream):
             return other * self
-        if not isinstance(other, Points):
-            return NotImplemented
-        return Product((*self.parts, *other.parts))
+        return Product((*self.parts, *other.parts)) if isinstance(other, Points) else NotImplemented
 
-    def __add__(self, other: Points | Stream) -> Points | Stream:
+    def __add__(self, other: Any) -> Any:
         """The points of this one, then those of the other."""
         if isinstance(other, Stream):
             return Stream(_chained(self, other))
@@ -272,7 +269,8 @@ def grid(**axes: Iterable[Any]) -> Points:
     """
     if not axes:
         raise ValueError("a grid needs at least one axis: grid(theta=[...], depth=[1, 2, 3])")
-    return reduce(_times, [Axes({name: axis(name, values)}) for name, values in axes.items()])
+    parts = tuple(Axes({name: axis(name, values)}) for name, values in axes.items())
+    return Product(parts) if len(parts) > 1 else parts[0]
 
 
 def zipped(**axes: Iterable[Any]) -> Points:
@@ -308,7 +306,7 @@ def as_points(points: Any) -> Points | Stream:
     """
     if isinstance(points, (Points, Stream)):
         return points
-    if isinstance(points, Mapping) or isinstance(points, (str, bytes)) or not isinstance(points, Iterable):
+    if isinstance(points, (Mapping, str, bytes)) or not isinstance(points, Iterable):
         raise TypeError(f"points must be made by grid or zipped, or be an iterable of mappings, not {points!r:.200}")
     if not isinstance(points, Sequence):
         return Stream(points)
@@ -325,10 +323,6 @@ def from_spec(spec: Mapping[str, Any]) -> Points:
     return Product(parts) if spec["kind"] == "product" else Sum(parts)
 
 
-def _times(left: Points, right: Points) -> Points:
-    return Product((*left.parts, *right.parts))
-
-
 # ---------------------------------------------------------------- columns
 
 
@@ -340,7 +334,9 @@ def axis(name: str, values: Any) -> Column:
         TypeError: they cannot be iterated over.
     """
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        raise TypeError(f"axis {name} must be a list or an array of values, not {values!r:.200}; for one value: [value]")
+        raise TypeError(
+            f"axis {name} must be a list or an array of values, not {values!r:.200}; for one value: [value]"
+        )
     if isinstance(values, np.ndarray) and values.ndim != 1:
         raise ValueError(
             f"axis {name} must have one dimension, not the shape {values.shape}; list(array) makes each row one value"
@@ -362,7 +358,7 @@ def column(values: Iterable[Any]) -> Column:
         kind = kinds.pop()
         if kind in (float, bool, complex) or issubclass(kind, (np.number, np.bool_)):
             return np.array(listed)
-        if kind is int and -(1 << 63) <= min(listed) and max(listed) < 1 << 63:
+        if kind is int and min(listed) >= -(1 << 63) and max(listed) < 1 << 63:
             return np.array(listed, dtype=np.int64)
     out = np.empty(len(listed), dtype=object)
     for number, value in enumerate(listed):  # one by one: a slice would unpack lists

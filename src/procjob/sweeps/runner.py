@@ -44,6 +44,9 @@ AHEAD = 2
 class Keeper(Protocol):
     """Where results are kept from one run of a sweep to the next."""
 
+    def begin(self) -> None:
+        """The sweep begins."""
+
     def sift(self, chunk: Chunk) -> Chunk:
         """Hand what is kept already to whoever gathers; return the rest, with keys."""
 
@@ -84,14 +87,29 @@ class _Sent:
 
 
 class Runner:
-    """What a `procjob.sweeps.Sweep` is executed by, in the place of an engine."""
+    """What a `procjob.sweeps.Sweep` is executed by, in the place of an engine.
+
+    Args:
+        setting: of the sweep.
+        engine: what executes its chunks.
+        gathered: takes its results.
+        keeper: keeps them, too.
+        bar: makes a progress bar, if one is wanted.
+        finish: makes the result.
+    """
 
     capabilities = Capabilities(*[True] * 6)
 
     def __init__(
-        self, setting: Setting, engine: Engine, gathered: Gathered, keeper: Keeper | None, bar: Callable[[], Bar | None],
+        self,
+        setting: Setting,
+        engine: Engine,
+        gathered: Gathered,
+        *,
+        keeper: Keeper | None,
+        bar: Callable[[], Bar | None],
         finish: Callable[[], SweepResult],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.workers = engine.workers
         self._setting = setting
         self._engine = engine
@@ -116,6 +134,8 @@ class Runner:
 
     def submit(self, task: Task, sink: EventSink) -> Future[Any]:
         """Start; the task says nothing, since the setting says all."""
+        if self._keeper is not None:
+            self._keeper.begin()
         self._sink = sink
         future: TaskFuture[Any] = TaskFuture(self, 0)
         future.claim()
@@ -175,7 +195,9 @@ class Runner:
 
     def _run(self, bar: Bar | None) -> None:
         setting = self._setting
-        shared = self._engine.ship((setting.target, setting.points if isinstance(setting.points, Points) else None), label="target")
+        shared = self._engine.ship(
+            (setting.target, setting.points if isinstance(setting.points, Points) else None), label="target"
+        )
         limit = AHEAD * max(1, self._engine.workers)
         while True:
             while len(self._out) < limit and not self._ending():
@@ -320,9 +342,10 @@ def run_chunk(
 
 def _describe(name: str, positions: Positions) -> str:
     first, last = int(positions[0]), int(positions[-1])
-    return f"point {first} of the sweep of {name}" if first == last else f"points {first} to {last} of the sweep of {name}"
+    return (
+        f"point {first} of the sweep of {name}" if first == last else f"points {first} to {last} of the sweep of {name}"
+    )
 
 
 def _ignore(_: Event) -> None:
     """Stand for a sink before there is one."""
-

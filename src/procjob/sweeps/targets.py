@@ -13,12 +13,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from procjob.pool.foreign import describe
 from procjob.pool.pickling import pack_exception
 from procjob.simulators import Circuit, Plan, StatevectorSimulator, compile  # noqa: A004
 from procjob.simulators.inputs import check_one_state, checked_observables, checked_shots
 from procjob.simulators.observables import Observable, pauli_sum
 from procjob.sweeps.columns import Column, columns_of
-from procjob.sweeps.identity import fingerprint, point_keys, point_seed
+from procjob.sweeps.fingerprint import fingerprint
+from procjob.sweeps.identity import point_keys, point_seed
 from procjob.sweeps.points import rows
 from procjob.sweeps.result import DONE, FAILED
 
@@ -46,7 +48,7 @@ class Outcome:
 
 
 class Indivisible(Exception):
-    """A call for several points failed, so that nobody can tell which of them it was; its argument is the packed exception."""
+    """A call for several points failed, so that nobody can tell which of them it was."""
 
 
 class Target(ABC):
@@ -124,7 +126,9 @@ class _Called(Target):
         if self._signature is None:
             return
         parameters = self._signature.parameters
-        named = [name for name, each in parameters.items() if each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD)]
+        named = [
+            name for name, each in parameters.items() if each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD)
+        ]
         self._random = tuple(name for name in _RANDOM if name in named and name not in names)
         self.seeded = bool(self._random)
         try:
@@ -180,7 +184,9 @@ class VectorizedTarget(_Called):
         """See `Target.check`."""
         super().check(names)
         if "rng" in self._random:
-            raise TypeError(f"{self.name} is vectorized and takes rng; let it take seed, an array with the seed of each point")
+            raise TypeError(
+                f"{self.name} is vectorized and takes rng; let it take seed, an array with the seed of each point"
+            )
 
     def run(self, columns: Mapping[str, Column], root: int, *, stop_at_error: bool) -> Outcome:
         """See `Target.run`."""
@@ -188,19 +194,21 @@ class VectorizedTarget(_Called):
         arguments: dict[str, Column] = dict(columns)
         if self.seeded:
             arguments["seed"] = np.array([point_seed(root, key) for key in point_keys(columns)], dtype=np.int64)
-        began = time.perf_counter()
-        try:
-            found = _arrays(self._fn(**arguments), self.name, count)
-        except Exception as exc:
-            return _failed_together(exc, count, time.perf_counter() - began)
-        seconds = (time.perf_counter() - began) / count
-        return Outcome(found, np.full(count, DONE, dtype=np.int8), np.full(count, seconds))
+        return _together(lambda: _arrays(self._fn(**arguments), self.name, count), count)
 
 
-def _failed_together(exc: Exception, count: int, seconds: float) -> Outcome:
-    if count > 1:
-        raise Indivisible(pack_exception(exc)) from None
-    return Outcome({}, np.full(1, FAILED, dtype=np.int8), np.full(1, seconds), {0: pack_exception(exc)})
+def _together(run: Callable[[], dict[str, Column]], count: int) -> Outcome:
+    """Run all points in one call, and share its time out among them."""
+    began = time.perf_counter()
+    found, status, errors = {}, DONE, {}
+    try:
+        found = run()
+    except Exception as exc:
+        if count > 1:
+            raise Indivisible(f"{count} points failed together: {describe(exc)}") from exc
+        status, errors = FAILED, {0: pack_exception(exc)}
+    seconds = (time.perf_counter() - began) / count
+    return Outcome(found, np.full(count, status, dtype=np.int8), np.full(count, seconds), errors)
 
 
 def _arrays(found: Any, name: str, count: int) -> dict[str, Column]:
@@ -223,7 +231,13 @@ class CircuitTarget(Target):
     """
 
     def __init__(
-        self, circuit: Circuit | Plan, name: str, *, shots: int | None, observables: Observables | None, version: str | None
+        self,
+        circuit: Circuit | Plan,
+        name: str,
+        *,
+        shots: int | None,
+        observables: Observables | None,
+        version: str | None,
     ) -> None:
         self.name = name
         self._circuit = circuit
@@ -237,7 +251,9 @@ class CircuitTarget(Target):
             pauli_sum(observable, self._plan.num_qubits)
         check_one_state(self._plan.is_unitary, self._shots, keep_states=None)
         if self._shots is not None and not self._observables and not self._plan.num_clbits:
-            raise ValueError(f"{name} measures nothing; add measure_all(), give observables=, or shots=None for its states")
+            raise ValueError(
+                f"{name} measures nothing; add measure_all(), give observables=, or shots=None for its states"
+            )
         self.seeded = self._shots is not None and not (self._observables and self._plan.is_unitary)
         self._simulator = StatevectorSimulator()
 
@@ -262,13 +278,8 @@ class CircuitTarget(Target):
         """See `Target.run`."""
         count = len(next(iter(columns.values())))
         numbers = [int.from_bytes(key[:8], "little") for key in point_keys(columns)] if self.seeded else [0] * count
-        began = time.perf_counter()
-        try:
-            found = self._run(np.stack([columns[name] for name in self._plan.parameters], axis=1), root, numbers)
-        except Exception as exc:
-            return _failed_together(exc, count, time.perf_counter() - began)
-        seconds = (time.perf_counter() - began) / count
-        return Outcome(found, np.full(count, DONE, dtype=np.int8), np.full(count, seconds))
+        values = np.stack([columns[name] for name in self._plan.parameters], axis=1)
+        return _together(lambda: self._run(values, root, numbers), count)
 
     def _run(self, values: Column, root: int, numbers: list[int]) -> dict[str, Column]:
         result = self._simulator.run(
@@ -295,7 +306,9 @@ def _named(observables: Any) -> dict[str, Observable]:
         return {}
     if isinstance(observables, Mapping):
         if not all(isinstance(value, (str, Mapping)) for value in observables.values()):
-            raise TypeError(f"observables must be a list, or a mapping of names to observables, not {observables!r:.200}; for one: [...]")
+            raise TypeError(
+                f"observables must be a list, or a mapping of names to observables, not {observables!r:.200}; for one: [...]"
+            )
         return dict(observables)
     if isinstance(observables, str) or not isinstance(observables, Sequence):
         raise TypeError(f"observables must be a list, or a mapping of names to observables, not {observables!r:.200}")
@@ -317,5 +330,3 @@ def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
         return inspect.signature(fn)
     except (TypeError, ValueError):  # some builtins have none: their own error must do
         return None
-
-

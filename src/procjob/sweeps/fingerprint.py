@@ -1,0 +1,202 @@
+"""What a target is made of: the code of a function, and all of the user's own code and data that it refers to.
+
+Each part stands under a name, so that a change can be told. Installed packages count by name only: their versions are recorded with a
+sweep, not part of what it is.
+"""
+
+from __future__ import annotations
+
+import builtins
+import copyreg
+import dis
+import functools
+import sys
+import sysconfig
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from procjob.sweeps.identity import Encoder, NoIdentity, digest, name_of, text
+
+
+def fingerprint(target: Any, name: str) -> dict[str, str]:
+    """Return what a target is made of: for each part a short name and a hash of 32 hexadecimal digits.
+
+    The parts of a function are its code (not its name, comments, docstring and line numbers) with its defaults, what it closes over,
+    and each global that it refers to; the user's own functions and classes among those likewise, and what they refer to.
+
+    Raises:
+        NoIdentity: something in it has none.
+    """
+    found = _Fingerprint()
+    found.add(name, target)
+    return {where: digest(encoded).hex() for where, encoded in found.parts.items()}
+
+
+class _Fingerprint:
+    """Collects the parts of a target; each function and class of the user's own once."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, bytes] = {}
+        self._encoder = Encoder(self._other)
+        self._known: dict[int, str] = {}
+        self._kept: list[Any] = []  # so that no id is used twice
+
+    def add(self, where: str, value: Any) -> None:
+        """Add a value as a part of its own, with what it refers to."""
+        self.parts[where] = b""  # its place in the order
+        self.parts[where] = self._encoder.encode(value, where)
+
+    def _other(self, value: Any, where: str) -> bytes:  # noqa: PLR0911  (one for each type)
+        if isinstance(value, types.ModuleType):
+            return b"M" + text(value.__name__)
+        if isinstance(value, (types.BuiltinFunctionType, types.BuiltinMethodType, np.ufunc)):
+            owner = getattr(value, "__self__", None)
+            bound = b"" if owner is None or isinstance(owner, (types.ModuleType, type)) else self._encoded(owner, where)
+            return b"B" + text(getattr(value, "__qualname__", value.__name__)) + bound
+        if isinstance(value, types.MethodType):
+            return b"m" + self._encoded(value.__func__, where) + self._encoded(value.__self__, where)
+        if isinstance(value, functools.partial):
+            return b"p" + self._encoded((value.func, value.args, dict(value.keywords)), where)
+        if isinstance(value, (types.FunctionType, type)):
+            return self._own(value, where) if _is_own(value.__module__) else b"F" + text(name_of(value))
+        if isinstance(value, types.CodeType):
+            return self._code(value, where)
+        return self._object(value, where)
+
+    def _encoded(self, value: Any, where: str) -> bytes:
+        return self._encoder.encode(value, where)
+
+    def _own(self, value: Any, where: str) -> bytes:
+        """A function or class of the user's own: once; again by the name of its first part."""
+        if id(value) in self._known:
+            return b"K" + text(self._known[id(value)])
+        self._known[id(value)] = f"{len(self._known)}"
+        self._kept.append(value)
+        return self._function(value, where) if isinstance(value, types.FunctionType) else self._class(value, where)
+
+    def _function(self, fn: types.FunctionType, where: str) -> bytes:
+        code = b"C" + self._code(fn.__code__, where, fn.__doc__)
+        defaults = self._encoded((fn.__defaults__, fn.__kwdefaults__), f"a default of {where}")
+        for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
+            try:
+                value = cell.cell_contents
+            except ValueError:  # not assigned yet
+                continue
+            self._refer(f"{where}: {name}", value)
+        for name, value in _globals_of(fn):
+            self._refer(name if value is not fn else where, value)
+        return code + defaults + (b"v" if getattr(fn, "__procjob_vectorized__", False) else b"")
+
+    def _refer(self, where: str, value: Any) -> None:
+        """Add what a function refers to, unless it is there or counts by its name, which its code has."""
+        plain = isinstance(value, (types.FunctionType, type)) and (
+            not _is_own(value.__module__) or id(value) in self._known
+        )
+        if plain or isinstance(value, (types.ModuleType, types.BuiltinFunctionType)):
+            return
+        label, number = where, 2
+        while label in self.parts:
+            label, number = f"{where} ({number})", number + 1
+        self.add(label, value)
+
+    def _class(self, cls: type, where: str) -> bytes:
+        skipped = {"__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__", "__static_attributes__", "__annotations__",
+                   "__annotate_func__", "__annotations_cache__", "__abstractmethods__", "_abc_impl", "__slotnames__"}  # fmt: skip
+        members = {
+            name: _unwrapped(value)
+            for name, value in vars(cls).items()
+            if name not in skipped and not isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType))
+        }
+        return b"Y" + self._encoded([list(cls.__bases__), members], where)
+
+    def _code(self, code: types.CodeType, where: str, doc: str | None = None) -> bytes:
+        constants = [value for value in code.co_consts if value is not doc or doc is None]
+        return self._encoded(
+            [
+                (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & ~0x4000000),
+                code.co_code,
+                code.co_exceptiontable,
+                [*code.co_names, *code.co_varnames, *code.co_freevars, *code.co_cellvars],
+                constants,
+            ],
+            where,
+        )
+
+    def _object(self, value: Any, where: str) -> bytes:
+        """Any other object by how it would be pickled; it is not pickled itself, since pickles of equal objects differ."""
+        try:
+            reduced = (
+                copyreg.dispatch_table[type(value)](value)
+                if type(value) in copyreg.dispatch_table
+                else value.__reduce_ex__(4)
+            )
+        except Exception as exc:
+            raise NoIdentity(
+                f"{where}, a {type(value).__qualname__}, has no stable identity ({exc}), so nobody can tell whether it has changed; "
+                "give version= to say so yourself, or its class a method __procjob_identity__()"
+            ) from exc
+        if isinstance(reduced, str):
+            return b"G" + text(name_of(type(value))) + text(reduced)
+        made = [list(part) if isinstance(part, Iterator) else part for part in reduced]
+        return b"R" + self._encoded(made, where)
+
+
+def _unwrapped(member: Any) -> Any:
+    """Return what a descriptor of a class wraps."""
+    if isinstance(member, (staticmethod, classmethod)):
+        return (type(member).__name__, member.__func__)
+    if isinstance(member, property):
+        return ("property", member.fget, member.fset, member.fdel)
+    if isinstance(member, functools.cached_property):
+        return ("cached_property", member.func)
+    return member
+
+
+def _globals_of(fn: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """Yield the globals that a function refers to, and of the user's own modules the attributes that it names."""
+    names: set[str] = set()
+    for code in _codes(fn.__code__):
+        names.update(_global_names(code))
+    mentioned = {name for code in _codes(fn.__code__) for name in code.co_names}
+    for name in sorted(names):
+        if name not in fn.__globals__:
+            continue
+        value = fn.__globals__[name]
+        if isinstance(value, types.ModuleType) and _is_own(value.__name__):
+            for attribute in sorted(mentioned & vars(value).keys()):
+                yield f"{name}.{attribute}", vars(value)[attribute]
+        else:
+            yield name, value
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _codes(constant)
+
+
+def _global_names(code: types.CodeType) -> set[str]:
+    return {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+
+
+@functools.cache
+def _installed() -> tuple[Path, ...]:
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    return tuple({Path(path).resolve() for name in names if (path := sysconfig.get_path(name))})
+
+
+@functools.cache
+def _is_own(module: str) -> bool:
+    """Whether a module is the user's own: neither built in, nor installed, nor procjob."""
+    if module.partition(".")[0] == "procjob" or module in sys.builtin_module_names or module == builtins.__name__:
+        return False
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:
+        return module == "__main__" or module not in sys.stdlib_module_names
+    path = Path(file).resolve()
+    return not any(path.is_relative_to(folder) for folder in _installed())
