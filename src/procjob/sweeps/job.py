@@ -26,7 +26,7 @@ from procjob.sweeps.keeping import StoreKeeper
 from procjob.sweeps.points import Points, Stream, as_points
 from procjob.sweeps.result import SweepResult
 from procjob.sweeps.runner import Runner, Setting
-from procjob.sweeps.targets import CircuitTarget, FunctionTarget, Observables, Target, VectorizedTarget
+from procjob.sweeps.targets import CircuitTarget, FunctionTarget, Observables, Target, VectorizedTarget, named
 
 _UNSET: Any = object()
 
@@ -56,6 +56,7 @@ class Sweep(Job):
         seed: int | None = None,
         workers: int | None = None,
         engine: Engine | None = None,
+        backend: Any = None,
         store: Store | str | os.PathLike[str] | None = None,
         progress: bool | None = None,
         errors: Literal["raise", "store"] = "raise",
@@ -76,7 +77,7 @@ class Sweep(Job):
         shown = is_shown(None if progress is None else not progress)
         given_seed = None if seed is None else checks.whole("seed", seed, lowest=0)
         source = as_points(points)
-        what = as_target(target, shots=shots, observables=observables, version=version)
+        what = as_target(target, backend=backend, shots=shots, observables=observables, version=version)
         what.check(source.names)
         if isinstance(source, Points) and (what.seeded or store is not None):
             _check_identity(source)
@@ -191,6 +192,8 @@ def sweep(target: Any, points: Any, *, wait: bool = True, **options: Any) -> Swe
             - ``seed``: of all random numbers, an int of 0 or more; None draws one, which the result names.
             - ``workers``: number of worker processes; None: the cores granted; 0: in the caller, for debuggers.
             - ``engine``: what executes it instead; stays yours to close.
+            - ``backend``: of Qiskit, on which a circuit of Qiskit's runs in the workers instead of the built-in simulator.
+              Each point has the counts, or means, of its own seed, if the backend takes one. The circuit has to be transpiled for it.
             - ``store``: path of a file, or a `Store`: what it has of this target at these points (and with this seed, if it takes
               random numbers) is not run again, and what ends is written to it at once. So after Ctrl-C, a crash or a power cut
               the same call goes on. Points that failed are run again. A target of the same name whose code, or data
@@ -235,12 +238,17 @@ def sweep(target: Any, points: Any, *, wait: bool = True, **options: Any) -> Swe
         raise
 
 
-def as_target(target: Any, *, shots: Any, observables: Any, version: str | None) -> Target:
-    """Return what a user gave as a target in its right form."""
-    if _is_of_qiskit(target):
-        from procjob.qiskit import from_qiskit
+def as_target(target: Any, *, backend: Any, shots: Any, observables: Any, version: str | None) -> Target:
+    """Return what a user gave as a target in its right form.
 
-        return _circuit(from_qiskit(target), target.name, shots, observables, version)
+    Raises:
+        TypeError: it is none, or something else does not go with it.
+        ValueError: an argument is out of range.
+    """
+    if _is_of_qiskit(target):
+        return _circuit_of_qiskit(target, backend, shots, observables, version)
+    if backend is not None:
+        raise TypeError(f"backend= is for circuits of Qiskit, not for {target!r:.200}; leave it out")
     if isinstance(target, (Circuit, Plan)):
         return _circuit(target, "circuit", shots, observables, version)
     if not callable(target):
@@ -253,10 +261,18 @@ def as_target(target: Any, *, shots: Any, observables: Any, version: str | None)
 
 
 def _is_of_qiskit(target: Any) -> bool:
-    return any(
-        cls.__module__.partition(".")[0] == "qiskit" and cls.__name__ == "QuantumCircuit"
-        for cls in type(target).__mro__
-    )
+    kinds = type(target).__mro__
+    return any(kind.__name__ == "QuantumCircuit" and kind.__module__.partition(".")[0] == "qiskit" for kind in kinds)
+
+
+def _circuit_of_qiskit(circuit: Any, backend: Any, shots: Any, observables: Any, version: str | None) -> Target:
+    from procjob.qiskit import from_qiskit
+    from procjob.qiskit.points import CircuitOnBackend
+
+    if backend is None:
+        return _circuit(from_qiskit(circuit), circuit.name, shots, observables, version)
+    count = 1024 if shots is _UNSET else checks.whole("shots", shots, lowest=1)
+    return FunctionTarget(CircuitOnBackend(backend, circuit, shots=count, observables=named(observables)), version)
 
 
 def _circuit(circuit: Circuit | Plan, name: str, shots: Any, observables: Any, version: str | None) -> Target:

@@ -243,9 +243,9 @@ class CircuitTarget(Target):
         self._circuit = circuit
         self._plan = circuit if isinstance(circuit, Plan) else compile(circuit)
         self._shots = checked_shots(shots)
-        named = _named(observables)
-        self._labels = list(named)
-        self._observables = checked_observables(list(named.values()) or None)
+        by_name = named(observables)
+        self._labels = list(by_name)
+        self._observables = checked_observables([_plain(each) for each in by_name.values()] or None)
         self._version = version
         for observable in self._observables:
             pauli_sum(observable, self._plan.num_qubits)
@@ -300,22 +300,37 @@ class CircuitTarget(Target):
         return {"counts": counts}
 
 
-def _named(observables: Any) -> dict[str, Observable]:
-    """Return observables under the names that their results get."""
+def named(observables: Any) -> dict[str, Any]:
+    """Return observables under the names that their results get.
+
+    Raises:
+        TypeError: it is neither a sequence nor a mapping of names to observables.
+        ValueError: a name is there twice.
+    """
     if observables is None:
         return {}
-    if isinstance(observables, Mapping):
-        if not all(isinstance(value, (str, Mapping)) for value in observables.values()):
-            raise TypeError(
-                f"observables must be a list, or a mapping of names to observables, not {observables!r:.200}; for one: [...]"
-            )
-        return dict(observables)
-    if isinstance(observables, str) or not isinstance(observables, Sequence):
-        raise TypeError(f"observables must be a list, or a mapping of names to observables, not {observables!r:.200}")
-    named = {observable if isinstance(observable, str) else str(observable): observable for observable in observables}
-    if len(named) < len(observables):
-        raise ValueError(f"observables has one twice: {', '.join(map(str, observables))}")
-    return named
+    if isinstance(observables, Mapping) and not any(isinstance(value, (int, float)) for value in observables.values()):
+        return {str(name): observable for name, observable in observables.items()}
+    if isinstance(observables, (str, Mapping)) or not isinstance(observables, Sequence):
+        raise TypeError(
+            f"observables must be a list, or a mapping of names to observables, not {observables!r:.200}; for one write [...]"
+        )
+    names = [each if isinstance(each, str) else f"observable_{number}" for number, each in enumerate(observables)]
+    if len(set(names)) < len(names):
+        raise ValueError(f"observables has one twice: {', '.join(names)}")
+    return dict(zip(names, observables, strict=True))
+
+
+def _plain(observable: Any) -> Observable:
+    """Return an operator of Qiskit's as a mapping of Pauli strings to numbers."""
+    if not hasattr(observable, "to_list"):
+        return observable  # type: ignore[no-any-return]  # it is checked later
+    terms: dict[str, float] = {}
+    for label, factor in observable.to_list():
+        if factor.imag:
+            raise ValueError(f"an observable has the factor {factor} of {label}; it must be real")
+        terms[label] = terms.get(label, 0.0) + factor.real
+    return terms
 
 
 def _name_of(fn: Any) -> str:

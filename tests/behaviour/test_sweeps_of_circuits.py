@@ -1,0 +1,162 @@
+"""Sweeps of Qiskit's circuits, on the built-in simulator and on a backend of Qiskit's."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
+from qiskit.providers.basic_provider import BasicSimulator
+from qiskit.providers.fake_provider import GenericBackendV2
+from qiskit.quantum_info import SparsePauliOp, Statevector
+from qiskit_aer import AerSimulator
+from qiskit_aer.noise import NoiseModel, depolarizing_error
+
+import procjob
+from procjob.engine import ProcessEngine
+from procjob.qiskit import ProcessBackend
+
+THETA = Parameter("theta")
+POINTS = procjob.grid(theta=np.linspace(0, np.pi, 5))
+
+
+@pytest.fixture(scope="module")
+def engine():
+    def nap(seconds):
+        time.sleep(seconds)
+
+    engine = ProcessEngine(2)
+    procjob.sweep(nap, procjob.grid(seconds=[0.05] * 8), engine=engine)
+    assert len(engine.worker_pids()) == 2
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def rotated():
+    circuit = QuantumCircuit(2, name="rotated")
+    circuit.ry(THETA, 0)
+    circuit.cx(0, 1)
+    return circuit
+
+
+@pytest.fixture
+def measured(rotated):
+    rotated.measure_all()
+    return rotated
+
+
+def noisy():
+    noise = NoiseModel()
+    noise.add_all_qubit_quantum_error(depolarizing_error(0.2, 1), ["ry"])
+    return AerSimulator(noise_model=noise)
+
+
+def test_means_on_the_built_in_simulator_are_exact(rotated, engine):
+    operator = SparsePauliOp(["XX", "ZI"], [0.5, -1.0])
+    result = procjob.sweep(rotated, POINTS, observables={"energy": operator, "parity": "ZZ"}, engine=engine)
+    for theta, energy in zip(result["theta"], result["energy"], strict=True):
+        assert energy == pytest.approx(Statevector(rotated.assign_parameters([theta])).expectation_value(operator).real)
+    assert result["parity"] == pytest.approx(np.ones(5))
+
+
+def test_counts_on_a_backend_are_those_of_each_points_own_seed(measured, engine):
+    together = procjob.sweep(measured, POINTS, backend=noisy(), seed=3, shots=200, engine=engine)
+    assert {sum(counts.values()) for counts in together["counts"]} == {200}
+    alone = procjob.sweep(
+        measured, procjob.grid(theta=[POINTS.columns(2, 3)["theta"][0]]), backend=noisy(), seed=3, shots=200, workers=0
+    )
+    assert alone["counts"][0] == together["counts"][2]
+    assert together["counts"][0] != together["counts"][4]
+
+
+def test_a_process_backend_lends_what_it_wraps(measured, engine):
+    with ProcessBackend(AerSimulator(), workers=1) as backend:
+        wrapped = procjob.sweep(measured, POINTS, backend=backend, seed=3, engine=engine)
+    assert list(wrapped["counts"]) == list(
+        procjob.sweep(measured, POINTS, backend=AerSimulator(), seed=3, engine=engine)["counts"]
+    )
+
+
+def test_means_on_a_backend_come_from_shots(rotated, engine):
+    result = procjob.sweep(
+        rotated, POINTS, backend=AerSimulator(), seed=3, shots=4000, observables=["XX"], engine=engine
+    )
+    assert result["XX"] == pytest.approx(np.sin(result["theta"]), abs=0.1)  # six standard deviations
+    assert (result["XX"] != np.sin(result["theta"])).any()
+
+
+def test_basic_simulator_is_a_backend_too(measured, engine):
+    result = procjob.sweep(measured, POINTS, backend=BasicSimulator(), seed=3, shots=50, engine=engine)
+    assert result["counts"][0] == {"00": 50}
+
+
+RESUMED = """
+import numpy as np, procjob
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
+from qiskit_aer import AerSimulator
+from qiskit_aer.noise import NoiseModel, depolarizing_error
+
+noise = NoiseModel()
+noise.add_all_qubit_quantum_error(depolarizing_error(0.2, 1), ["ry"])
+circuit = QuantumCircuit(2, name="rotated")
+circuit.ry(Parameter("theta"), 0)
+circuit.cx(0, 1)
+circuit.measure_all()
+points = procjob.grid(theta=np.linspace(0, np.pi, 5))
+result = procjob.sweep(circuit, points, backend=AerSimulator(noise_model=noise), seed=3, shots=200, workers=0, store="points.db")
+print(result.metadata["reused"])
+"""
+
+
+def test_another_process_finds_the_points_of_a_noisy_backend_again(tmp_path):
+    """Parameters and errors have names of their own in every process."""
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", RESUMED], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+        )
+        for _ in range(2)
+    ]
+    assert [(each.stdout, each.stderr) for each in said] == [("0\n", ""), ("5\n", "")]
+
+
+def test_a_backend_that_nobody_can_tell_from_others_needs_a_version_to_be_stored(measured, tmp_path):
+    backend = GenericBackendV2(2, seed=1)
+    with pytest.raises(TypeError, match="version="):
+        procjob.sweep(measured, POINTS, backend=backend, store=tmp_path / "points.db", workers=0)
+    result = procjob.sweep(
+        measured, POINTS, backend=backend, store=tmp_path / "points.db", version="device 1", workers=0
+    )
+    assert not result.partial
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "match"),
+    [
+        ({"points": procjob.grid(phi=[0.0])}, TypeError, r"rotated has no parameter phi; it has theta"),
+        (
+            {"points": procjob.grid(phi=[0.0]), "backend": AerSimulator()},
+            TypeError,
+            "rotated cannot be called with the axes phi",
+        ),
+        ({"backend": "aer"}, TypeError, "backend must be a qiskit.providers.BackendV2, not 'aer'"),
+        ({"shots": 0, "backend": AerSimulator()}, ValueError, "shots must be greater than 0"),
+        ({"shots": None, "backend": AerSimulator()}, TypeError, "shots must be a whole number"),
+        ({"observables": [3.0], "backend": AerSimulator()}, TypeError, "must be a SparsePauliOp"),
+        ({"observables": {"ZZ": 1.0}}, TypeError, "a list, or a mapping of names to observables"),
+        ({"observables": ["ZZ", "ZZ"]}, ValueError, "observables has one twice: ZZ, ZZ"),
+        ({"observables": [SparsePauliOp("ZZ", [1j])]}, ValueError, "it must be real"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_runs(measured, arguments, error, match):
+    with pytest.raises(error, match=match):
+        procjob.sweep(measured, **{"points": POINTS, "workers": 1, **arguments})
+
+
+def test_a_circuit_without_measurements_has_no_counts(rotated):
+    for backend in (None, AerSimulator()):
+        with pytest.raises(ValueError, match="measures nothing"):
+            procjob.sweep(rotated, POINTS, backend=backend, workers=1)
