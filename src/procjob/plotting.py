@@ -315,9 +315,8 @@ def _name_ticks(ax: Axes, side: str, levels: Levels) -> None:
 
 
 def _edges(centres: Floats) -> Floats:
-    """Return the borders of cells around centres: half way between them."""
-    if len(centres) == 1:
-        return centres[0] + np.array([-0.5, 0.5])
-    middle: Floats = (centres[1:] + centres[:-1]) / 2
-    edges: Floats = np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
+    """Return the borders of cells around centres: half way between them; a cell that stands alone has the width 1."""
+    widths = np.diff(centres) if len(centres) > 1 else np.ones(1)
+    first, last = centres[0] - widths[0] / 2, centres[-1] + widths[-1] / 2
+    edges: Floats = np.concatenate([[first], (centres[1:] + centres[:-1]) / 2, [last]])
     return edges

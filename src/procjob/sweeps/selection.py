@@ -74,7 +74,11 @@ def _equal(name: str, values: Column, wanted: Any) -> Positions:
     else:
         found = np.empty(0, dtype=np.int64)
     if not len(found):
-        hint = '; for the nearest number: method="nearest"' if values.dtype.kind in "iuf" else ""
+        hint = (
+            '; for the nearest number: method="nearest"'
+            if values.dtype.kind in "iuf" and isinstance(wanted, Real)
+            else ""
+        )
         raise KeyError(f"there is no {name}={wanted!r}; {name} has {_few(values)}{hint}")
     return found
 

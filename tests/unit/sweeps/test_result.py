@@ -190,7 +190,7 @@ def test_the_nearest_number_is_taken_if_asked_for(result):
 def test_a_value_that_is_not_there_is_a_key_error_that_shows_what_is(result):
     with pytest.raises(KeyError, match=r"no theta=0.51; theta has 0.0, 0.5, 1.0; .*nearest"):
         result.sel(theta=0.51)
-    with pytest.raises(KeyError, match="no depth='2'; depth has 1, 2"):
+    with pytest.raises(KeyError, match=r"no depth=.*2.*; depth has 1, 2\W*$"):
         result.sel(depth="2")
     with pytest.raises(KeyError, match=r"0.0, 1.0, 2.0, 3.0, 4.0, ... 99.0 \(100 values\)"):
         result_at(grid(x=np.arange(100.0)), {}).sel(x=0.5)
