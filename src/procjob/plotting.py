@@ -257,8 +257,7 @@ def _draw_lines(
     options = normalize_kwargs(options, Line2D)
     count = len(groups.values)
     norm = _norm(groups)
-    if places.labels is not None:
-        _name_ticks(ax, "x", places)
+    _set_ticks(ax, "x", places)
     for number, value in enumerate(groups.values):
         there = ~np.isnan(means.mean[number])
         style = {
@@ -302,16 +301,22 @@ def _draw_heatmap(
 ) -> None:
     mesh = ax.pcolormesh(_edges(places.values), _edges(groups.values), np.ma.masked_invalid(means.mean), **options)
     for side, levels in (("x", places), ("y", groups)):
-        if levels.labels is not None:
-            _name_ticks(ax, side, levels)
+        _set_ticks(ax, side, levels)
     ax.figure.colorbar(mesh, ax=ax, label=label)
 
 
-def _name_ticks(ax: Axes, side: str, levels: Levels) -> None:
+def _set_ticks(ax: Axes, side: str, levels: Levels) -> None:
+    """Name categories; put the ticks of whole numbers at whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
     axis = ax.xaxis if side == "x" else ax.yaxis
-    labels = levels.labels or ()
-    crowded = side == "x" and sum(map(len, labels)) > 60
-    axis.set_ticks(levels.values, labels=labels, **({"rotation": 45, "ha": "right"} if crowded else {}))
+    if levels.labels is not None:
+        crowded = side == "x" and sum(map(len, levels.labels)) > 60
+        axis.set_ticks(levels.values, labels=levels.labels, **({"rotation": 45, "ha": "right"} if crowded else {}))
+    elif np.array_equal(levels.values, np.rint(levels.values)):
+        locator = axis.get_major_locator()
+        if isinstance(locator, MaxNLocator):  # a logarithmic axis of the user's has another
+            locator.set_params(integer=True)
 
 
 def _edges(centres: Floats) -> Floats:

@@ -109,6 +109,17 @@ def test_categories_are_points_with_names(ax):
     assert [text.get_text() for text in drawn(ax).get_xticklabels()] == ["z", "x"]
 
 
+def test_whole_numbers_have_ticks_at_whole_numbers(ax):
+    plot(variable("depth", [1, 2, 3]), variable("y", [0, 1, 2]), ax=ax)
+    assert all(tick == round(tick) for tick in ax.get_xticks())
+
+
+def test_an_axis_that_the_user_made_logarithmic_stays_so(ax):
+    ax.set_xscale("log")
+    plot(variable("shots", [10, 100, 1000]), variable("y", [0, 1, 2]), ax=ax)
+    assert drawn(ax).get_xscale() == "log"
+
+
 def test_options_go_to_matplotlib(ax):
     plot(variable("x", [0, 1]), variable("y", [0, 1]), ax=ax, ls="--", c="red", marker="s")
     (line,) = ax.lines
