@@ -20,7 +20,7 @@ from procjob.sweeps.result import DONE, FAILED, SweepResult
 def fonts():
     """Have matplotlib open the fonts that it keeps open, so that no test is blamed for them."""
     figure = Figure()
-    figure.subplots().set_title("x")
+    figure.subplots().set_title("$x^{2}$")
     FigureCanvasAgg(figure).draw()
 
 
