@@ -18,7 +18,7 @@ class Process(NamedTuple):
         boot: of that machine, since when it runs; empty where the system does not tell.
         pid_namespace: within which its pid is unique; empty where there are none.
         pid: its number there.
-        started: when, in units of its own; only equal or not equal to others.
+        started: when, in units of its own; only equal or not equal to others. 0: not known.
     """
 
     host: str
@@ -39,7 +39,12 @@ class Process(NamedTuple):
             return False
         if self.boot != _boot():
             return True  # the machine was started again
-        return self.pid_namespace == _pid_namespace() and _started(self.pid) != self.started
+        if self.pid_namespace != _pid_namespace():
+            return False
+        started = _started(self.pid)
+        if started is None or not self.started:
+            return not _is_hidden(self.pid) and started is None
+        return started != self.started
 
 
 @cache
@@ -55,6 +60,17 @@ def _pid_namespace() -> str:
         return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return ""
+
+
+def _is_hidden(pid: int) -> bool:
+    """Return whether there is a process of another user, which the system may not tell more about."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _started(pid: int) -> float | None:

@@ -67,7 +67,6 @@ class Store:
         self._identities: dict[int, str] = {}
         self._jobs = JobTable(self._database)
         self._recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
-        weakref.finalize(self, self._database.disconnect).atexit = False  # at exit the database does it itself
 
     @property
     def path(self) -> Path:
@@ -225,8 +224,8 @@ class Store:
         order = "DESC" if descending else "ASC"
         with self._database.read() as connection:
             found = connection.execute(
-                f"SELECT {rows.SWEEP_COLUMNS} FROM sweeps WHERE (?1 IS NULL OR name = ?1) AND (?2 IS NULL OR status = ?2) "
-                f"ORDER BY created {order}, rowid {order} LIMIT ?3 OFFSET ?4",
+                f"SELECT {rows.SWEEP_COLUMNS} FROM sweeps WHERE name = coalesce(?, name) AND status = coalesce(?, status) "
+                f"ORDER BY created {order}, rowid {order} LIMIT ? OFFSET ?",
                 (name, status, *_page(limit, skip)),
             ).fetchall()
         return [rows.sweep_record(row, allow_pickle=self._allow_pickle) for row in found]

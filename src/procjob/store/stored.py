@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -68,13 +69,8 @@ class StoredJob(JobV1):
 
     def status(self) -> JobStatus:
         """Return the `JobStatus`; that of the last look if the store cannot be read any more."""
-        if JobStatus[self._row["status"]] not in JOB_FINAL_STATES:
-            try:
-                row = self._table.get(self._job_id)
-            except StoreError:
-                row = None
-            if row is not None:
-                self._row = dict(zip(COLUMNS, row, strict=True))
+        with contextlib.suppress(StoreError):
+            self._look()
         return JobStatus[self._row["status"]]
 
     def result(self, timeout: float | None = None) -> Any:
@@ -123,9 +119,7 @@ class StoredJob(JobV1):
         timeout, wait = checks.seconds("timeout", timeout), checks.seconds("wait", wait)
         now = time.monotonic()
         deadline, call_at, told = None if timeout is None else now + timeout, now, None
-        while (status := self.status()) not in JOB_FINAL_STATES:
-            if self._table.get(self._job_id) is None:
-                raise StoreError(f"job {self._job_id} was deleted from the store while it was {status.name}")
+        while (status := self._look()) not in JOB_FINAL_STATES:
             now = time.monotonic()
             if deadline is not None and now >= deadline:
                 raise JobTimeoutError(
@@ -175,6 +169,21 @@ class StoredJob(JobV1):
         seconds = self._row["run_seconds"]
         parts = [self._job_id[:8], self.status().name, *([] if seconds is None else [f"{seconds:.1f} s"])]
         return f"<StoredJob {' '.join([*parts, *filter(None, [self.backend_name])])}>"
+
+    def _look(self) -> JobStatus:
+        """Look into the store again unless the job is final; return its status.
+
+        Raises:
+            StoreError: the store cannot be read, or the job was deleted.
+        """
+        status = JobStatus[self._row["status"]]
+        if status in JOB_FINAL_STATES:
+            return status
+        row = self._table.get(self._job_id)
+        if row is None:
+            raise StoreError(f"job {self._job_id} was deleted from the store while it was {status.name}")
+        self._row = dict(zip(COLUMNS, row, strict=True))
+        return JobStatus[self._row["status"]]
 
     def _decoded(self, column: str) -> Any:
         row: Mapping[str, Any] = self._row
