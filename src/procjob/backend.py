@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import inspect
+import os
 import reprlib
 import threading
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, runtime_checkable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from procjob.engine import Engine, Task, checked_engine, make_engine
+from procjob.errors import JobError
 from procjob.job import Job
 from procjob.parts import Parts
 from procjob.pool import checks
 from procjob.pool.actions import Limits
+from procjob.status import JobStatus
+
+if TYPE_CHECKING:
+    from procjob.store import Store, StoredJob
 
 _UNSET: Any = object()
 
@@ -62,11 +69,13 @@ class Backend:
         initargs: its arguments.
         threads_per_worker: threads of numerical libraries in each worker; None shares the cores granted.
         environment: variables to set in the workers.
+        store: a `procjob.Store`, or the path of its file: each job is recorded there, and its result kept.
 
     Raises:
         TypeError: an argument has the wrong type.
         ValueError: an argument is out of range.
         NotPicklableError: the simulator cannot be sent to a worker.
+        StoreError: the store cannot be opened.
 
     Example:
         >>> import procjob
@@ -92,6 +101,7 @@ class Backend:
         initargs: tuple[Any, ...] = (),
         threads_per_worker: int | None = None,
         environment: Mapping[str, str] | None = None,
+        store: Store | str | os.PathLike[str] | None = None,
     ) -> None:
         if simulator is None:
             from procjob.simulators import StatevectorSimulator
@@ -112,6 +122,8 @@ class Backend:
             "environment": environment,
         }
         given = {key: value for key, value in settings.items() if value is not None}
+        self._store, self._owns_store = _opened(store)
+        self._recorder = None if self._store is None else self._store._recorder()
         self._owns_engine = engine is None
         self._engine: Engine = make_engine(workers, given) if engine is None else checked_engine(engine, workers, given)
         self._shipped = self._engine.ship(simulator, label="simulator")
@@ -161,7 +173,7 @@ class Backend:
             TypeError: an option that the simulator does not take, or an argument of the wrong type.
             ValueError: a limit out of range.
             NotPicklableError: the input cannot be sent to a worker; the message names the path to the culprit.
-            JobError: a limit that the engine cannot keep.
+            JobError: a limit that the engine cannot keep, or an id that another job in the store has.
             WorkerDiedError: no worker can start; the initializer fails, say.
             RuntimeError: the backend is closed.
         """
@@ -173,7 +185,7 @@ class Backend:
             given.grace if grace is _UNSET else grace,
         )
         self._check_options(run_input, options)
-        words = _checked_tags(tags)
+        words = checks.words("tags", tags)
         if metadata is not None and not isinstance(metadata, Mapping):
             raise TypeError(f"metadata must be a mapping, not {metadata!r}")
         identity = uuid.uuid4().hex if job_id is None else job_id
@@ -187,8 +199,102 @@ class Backend:
             if self._closed and not self._owns_engine:
                 raise RuntimeError(f"backend {self.name} is closed; make a new one")
             self._jobs.add(job)
-        job.submit()
+        self._submit(job, text, given_id=job_id is not None)
         return job
+
+    def _submit(self, job: Job, text: str, *, given_id: bool) -> None:
+        """Submit a job; with a store, have it recorded, under an id that is not taken there."""
+        if self._recorder is None:
+            job.submit()
+            return
+        job._observer = following = self._recorder.follow(job, text)
+        if given_id:
+            following.claim(str(self.name))
+        try:
+            job.submit()
+        except BaseException:
+            following.refused()
+            raise
+
+    @property
+    def store(self) -> Store | None:
+        """Where jobs are recorded."""
+        return self._store
+
+    def job(self, job_id: str) -> Job | StoredJob:
+        """Return a job by its id: the live one if this backend has it, else what the store knows of it.
+
+        Raises:
+            JobError: there is none.
+            StoreError: the store cannot be read.
+        """
+        with self._jobs_lock:
+            for job in self._jobs:
+                if job.job_id() == job_id:
+                    return job
+        if self._store is None:
+            raise JobError(f"backend {self.name} has no job {job_id!r}; with store= jobs are kept")
+        return self._store._job(job_id, self._as_seen())
+
+    def jobs(
+        self,
+        limit: int | None = 10,
+        skip: int = 0,
+        *,
+        status: JobStatus | str | Iterable[JobStatus | str] | None = None,
+        tags: Iterable[str] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        descending: bool = True,
+        backend_name: str | None = None,
+    ) -> list[Job | StoredJob]:
+        """Return the jobs in the store, of all backends and processes; without a store, those alive of this backend.
+
+        See `procjob.Store.jobs`; a job that is alive in this backend is the live one.
+
+        Args:
+            limit: how many at most; None: all.
+            skip: how many to leave out at the beginning.
+            status: only those with this status, or one of these.
+            tags: only those that have all of these tags.
+            created_after: only those made then or later; a time without a zone is local.
+            created_before: only those made then or earlier.
+            descending: the newest first.
+            backend_name: only those that ran on a backend of this name.
+
+        Raises:
+            TypeError: an argument has the wrong type.
+            ValueError: a number is negative, or there is no such status.
+            StoreError: the store cannot be read.
+
+        Example:
+            >>> import procjob
+            >>> with procjob.Backend(abs, workers=0) as backend:
+            ...     live = [backend.run(-n, tags=["test"]) for n in range(3)]
+            ...     [job.result() for job in backend.jobs(tags=["test"], limit=2)]
+            [2, 1]
+        """
+        from procjob.store.query import JobQuery
+
+        query = JobQuery.checked(
+            limit,
+            skip,
+            status=status,
+            tags=tags,
+            created_after=created_after,
+            created_before=created_before,
+            descending=descending,
+            backend_name=backend_name,
+        )
+        with self._jobs_lock:
+            live = {job.job_id(): job for job in self._jobs}
+        if self._store is None:
+            return [*query.among(live.values())]
+        return [live.get(job.job_id(), job) for job in self._store._find(query, self._as_seen())]
+
+    def _as_seen(self) -> Any:
+        """Return the backend that the user knows."""
+        return self
 
     def _brief(self, run_input: Any) -> str:
         """Return what messages call the input of a job."""
@@ -224,6 +330,10 @@ class Backend:
             self._engine.close(wait=wait, cancel=cancel)
         else:
             self._end_jobs(wait=wait, cancel=cancel)
+        if self._recorder is not None:
+            self._recorder.close(wait=wait)
+        if self._store is not None and self._owns_store and wait:
+            self._store.close()
 
     def _end_jobs(self, *, wait: bool, cancel: bool) -> None:
         """Do for the jobs of this backend what an engine of its own would do by closing."""
@@ -268,6 +378,15 @@ class Backend:
 # ---------------------------------------------------------------- checks
 
 
+def _opened(store: Any) -> tuple[Store | None, bool]:
+    """Return the store that is meant by an argument, and whether it was opened here."""
+    if store is None:
+        return None, False
+    from procjob.store import Store
+
+    return (store, False) if isinstance(store, Store) else (Store(store), True)
+
+
 def _checked_limits(time_limit: Any, memory_limit: Any, retries: Any, grace: Any) -> Limits:
     return Limits(
         time_limit=checks.seconds("time_limit", time_limit, positive=True),
@@ -277,13 +396,6 @@ def _checked_limits(time_limit: Any, memory_limit: Any, retries: Any, grace: Any
         retries=checks.whole("retries", retries, lowest=0),
         grace=checks.seconds("grace", grace, optional=False) or 0.0,
     )
-
-
-def _checked_tags(tags: Any) -> tuple[str, ...]:
-    words = tuple(tags) if isinstance(tags, Iterable) and not isinstance(tags, str) else (tags,)
-    if isinstance(tags, str) or not all(isinstance(word, str) for word in words):
-        raise TypeError(f"tags must be a list of strings, not {tags!r}")
-    return words
 
 
 def _signature(simulator: Callable[..., Any]) -> inspect.Signature | None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future
 from concurrent.futures import wait as wait_for_futures
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Never
+from typing import TYPE_CHECKING, Any, Never, Protocol
 
 from procjob.errors import JobCancelledError, JobError, JobTimeoutError
 from procjob.events import Accepted, Event, Finished, Logged, Progressed, Started
@@ -36,6 +36,20 @@ __all__ = ["Job", "JobMetrics", "JobV1"]
 
 #: Pieces of output that a job keeps; older ones are dropped.
 LOGS_KEPT = 10_000
+
+
+class Observer(Protocol):
+    """Who else is told what happens to a job, and may ask for a moment after its end: a store that keeps its result."""
+
+    @property
+    def settled(self) -> Future[None]:
+        """Done some time after the job is final, when nothing is left to do about it."""
+
+    def on_event(self, event: Event) -> None:
+        """Take note of an event, after the job has; must not block."""
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait until `settled` is done, for ``timeout`` seconds at most and never for ever."""
 
 
 class Job(JobV1):
@@ -81,6 +95,8 @@ class Job(JobV1):
         self._on_status: list[Callable[[JobStatus], object]] = []
         self._on_progress: list[Callable[[Progressed], object]] = []
         self._change: Future[None] | None = None
+        #: Set by the backend before the job is submitted.
+        self._observer: Observer | None = None
 
     # ------------------------------------------------------------ JobV1
 
@@ -155,18 +171,25 @@ class Job(JobV1):
         """
         future = self.future
         timeout = checks.seconds("timeout", timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
         try:
             exception = future.exception(timeout)
+            self._wait_for_observer(deadline)
         except TimeoutError:
             raise self._timed_out(self._state(), timeout) from None
         except CancelledError:
+            self._wait_for_observer(deadline)
             raise self._cancelled_type(f"job {self._job_id} was cancelled and has no result") from None
         if exception is not None:
             try:
                 raise exception
             finally:
                 del exception, future  # they would hold this frame, and the job, through the traceback
-        return future.result()
+        return self._given(future.result())
+
+    def _given(self, result: Any) -> Any:
+        """Return what the task has returned as `result` gives it."""
+        return result
 
     def cancel(self) -> bool:
         """Stop the job; does not block.
@@ -210,6 +233,7 @@ class Job(JobV1):
             futures = [self.future] if wait is not None else [self.future, self._next_change()]
             status = self._state()
             if status in JOB_FINAL_STATES:
+                self._wait_for_observer(deadline)
                 return
             now = time.monotonic()
             if now >= deadline:
@@ -357,6 +381,13 @@ class Job(JobV1):
                     self._announce_running()
             case Finished():
                 self._history.finished = event
+        if self._observer is not None:
+            self._observer.on_event(event)
+
+    def _wait_for_observer(self, deadline: float | None) -> None:
+        """Let the observer of a final job finish, until a deadline that is None or a time of the monotonic clock."""
+        if self._observer is not None:
+            self._observer.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
     def _announce_running(self) -> None:
         for fn in list(self._on_status):
@@ -388,7 +419,7 @@ class Job(JobV1):
             with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
                 loop.call_soon_threadsafe(final.set)
 
-        self.future.add_done_callback(tell)
+        (self.future if self._observer is None else self._observer.settled).add_done_callback(tell)
         try:
             await final.wait()
         except asyncio.CancelledError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any
 
@@ -65,6 +65,18 @@ def seconds(name: str, value: Any, *, positive: bool = False, optional: bool = T
     if not (number > 0 if positive else number >= 0):
         raise ValueError(f"{name} must be {allowed}, not {value!r}")
     return min(number, threading.TIMEOUT_MAX)
+
+
+def words(name: str, value: Any) -> tuple[str, ...]:
+    """Return several strings as a tuple.
+
+    Raises:
+        TypeError: it is one string, or something in it is none.
+    """
+    found = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+    if isinstance(value, str) or not all(isinstance(word, str) for word in found):
+        raise TypeError(f"{name} must be a list of strings, not {value!r}")
+    return found
 
 
 def call(name: str, value: Any) -> None:

@@ -8,7 +8,7 @@ import difflib
 import inspect
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, Never
+from typing import TYPE_CHECKING, Any, Never
 
 import psutil
 from qiskit import QuantumCircuit
@@ -29,6 +29,10 @@ from procjob.qiskit.job import QiskitJob
 from procjob.qiskit.pieces import Run, free_parameters
 from procjob.qiskit.simulation import Simulation, is_aer
 from procjob.simulators import StatevectorSimulator
+
+if TYPE_CHECKING:
+    from procjob.job import Job
+    from procjob.store import Store, StoredJob
 
 #: Qubits from which on Aer uses threads for one circuit (its ``statevector_parallel_threshold``).
 WIDE = 14
@@ -64,7 +68,7 @@ class ProcessBackend(BackendV2):
             nothing else. None divides the shots of few noisy or dynamic circuits without a seed, and no others.
             Circuits that save something are never divided so.
         **settings: further ones of `procjob.Backend`: ``time_limit``, ``memory_limit``, ``retries``, ``grace``,
-            ``initializer``, ``initargs``, ``threads_per_worker``, ``environment``.
+            ``initializer``, ``initargs``, ``threads_per_worker``, ``environment``, ``store``.
 
     Raises:
         TypeError: ``backend`` is no BackendV2, or another argument has the wrong type.
@@ -213,6 +217,19 @@ class ProcessBackend(BackendV2):
         assert isinstance(job, QiskitJob)  # what `_Runner` makes
         return job
 
+    @property
+    def store(self) -> Store | None:
+        """Where jobs are recorded."""
+        return self._runner.store
+
+    def job(self, job_id: str) -> Job | StoredJob:
+        """Return a job by its id: the live one if this backend has it, else what the store knows of it."""
+        return self._runner.job(job_id)
+
+    def jobs(self, limit: int | None = 10, skip: int = 0, **query: Any) -> list[Job | StoredJob]:
+        """Return the jobs in the store; without one, those alive of this backend. See `procjob.Backend.jobs`."""
+        return self._runner.jobs(limit, skip, **query)
+
     def close(self, *, wait: bool = True, cancel: bool = False) -> None:
         """End the workers; see `procjob.Backend.close`."""
         self._runner.close(wait=wait, cancel=cancel)
@@ -242,6 +259,7 @@ class ProcessBackend(BackendV2):
             engine=runner.engine,
             max_circuits_per_task=runner.simulation.max_circuits,
             max_shots_per_task=runner.simulation.max_shots,
+            store=runner.store,
             **dataclasses.asdict(runner.limits),
         )
         twin._original = self
@@ -323,6 +341,9 @@ class _Runner(Backend):
     def ship(self) -> None:
         """Have the jobs from now on use the simulator as it is now."""
         self._shipped = self._engine.ship(self.simulator, label="backend")
+
+    def _as_seen(self) -> ProcessBackend:
+        return self._owner
 
     def _brief(self, run_input: Run) -> str:
         names = [repr(circuit.name) for circuit in run_input.circuits]

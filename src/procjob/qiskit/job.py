@@ -63,10 +63,7 @@ class QiskitJob(Job, JobV1):
             if not partial:
                 raise
             result = self._partial()
-        result.job_id = self._job_id
-        if len(self.pieces) > 1:
-            result._metadata["time_taken"] = self._seconds()
-        return result
+        return self._given(result)
 
     def metrics(self) -> JobMetrics:
         """Return times and costs so far; the keys of ``timestamps`` are procjob's statuses."""
@@ -85,6 +82,12 @@ class QiskitJob(Job, JobV1):
         ended = future.part_results()
         result = self.join([ended.get(index) or _missing(run, self, why) for index, run in enumerate(self.pieces)])
         result.status = f"PARTIAL: {why}"
+        return result
+
+    def _given(self, result: Result) -> Result:
+        result.job_id = self._job_id
+        if len(self.pieces) > 1:
+            result._metadata["time_taken"] = self._seconds()
         return result
 
     def _seconds(self) -> float:

@@ -73,6 +73,9 @@ class Database:
                     self._remove_if_empty()
                 raise
 
+    def __del__(self) -> None:
+        self.disconnect()
+
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """Give the connection to this thread for reading."""
@@ -301,7 +304,9 @@ def _at_exit() -> None:
     """Close what is open, so that one file without journals is left; what is still to come opens and closes it."""
     global _exiting  # noqa: PLW0603  (there is one interpreter, and it exits once)
     _exiting = True
-    for database in list(_open):
+    with _opening:
+        databases = list(_open)
+    for database in databases:
         database.disconnect()
 
 

@@ -59,6 +59,47 @@ _VERSION_1 = (
     )
     """,
     "CREATE INDEX sweeps_by_time ON sweeps (created)",
+    # Who wrote jobs. `started` is in units of its machine, and told apart from a later process with the same pid.
+    """
+    CREATE TABLE processes (
+        process_id INTEGER PRIMARY KEY,
+        host TEXT NOT NULL,
+        boot TEXT NOT NULL,
+        pid_namespace TEXT NOT NULL,
+        pid INTEGER NOT NULL,
+        started REAL NOT NULL,
+        UNIQUE (host, boot, pid_namespace, pid, started)
+    )
+    """,
+    """
+    CREATE TABLE jobs (
+        job_id TEXT PRIMARY KEY,
+        backend TEXT,
+        status TEXT NOT NULL,
+        created REAL NOT NULL,
+        times TEXT NOT NULL,
+        queue_seconds REAL,
+        run_seconds REAL,
+        attempts INTEGER NOT NULL,
+        worker_pid INTEGER,
+        host TEXT,
+        cpu_seconds REAL,
+        peak_rss INTEGER,
+        threads INTEGER,
+        error_type TEXT,
+        error TEXT,
+        traceback TEXT,
+        tags TEXT NOT NULL,
+        metadata TEXT NOT NULL,
+        inputs TEXT,
+        result TEXT,
+        process_id INTEGER NOT NULL REFERENCES processes,
+        metadata_data BLOB,
+        result_data BLOB
+    )
+    """,
+    "CREATE INDEX jobs_by_time ON jobs (created)",
+    "CREATE INDEX jobs_open ON jobs (process_id) WHERE status NOT IN ('DONE', 'CANCELLED', 'ERROR')",
 )
 
 #: Entry n leads from version n to n + 1.

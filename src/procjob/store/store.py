@@ -7,15 +7,21 @@ import os
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any
 
-from procjob.errors import StoreError
+from procjob.errors import JobError, StoreError
 from procjob.pool import checks
+from procjob.status import JobStatus
 from procjob.store import points as rows
 from procjob.store.database import Database
+from procjob.store.jobs import JobTable
 from procjob.store.points import PointRecord, SweepRecord, Target
+from procjob.store.query import JobQuery
+from procjob.store.recorder import Recorder
+from procjob.store.stored import StoredJob
 
 #: Parameters of one statement at most; SQLite before 3.32 takes 999.
 _BATCH = 500
@@ -59,12 +65,18 @@ class Store:
             _checked_path(path), timeout=checks.seconds("timeout", timeout, optional=False) or 0.0
         )
         self._identities: dict[int, str] = {}
-        weakref.finalize(self, self._database.disconnect).atexit = False  # at exit the database does it itself
+        self._jobs = JobTable(self._database)
+        self._recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
     @property
     def path(self) -> Path:
         """The file."""
         return self._database.path
+
+    @property
+    def timeout(self) -> float:
+        """Seconds to wait for other processes."""
+        return self._database.timeout
 
     def close(self) -> None:
         """Close the file, once nobody uses it any more; a later use opens it again."""
@@ -212,8 +224,8 @@ class Store:
         order = "DESC" if descending else "ASC"
         with self._database.read() as connection:
             found = connection.execute(
-                f"SELECT {rows.SWEEP_COLUMNS} FROM sweeps WHERE (?1 IS NULL OR name = ?1) AND (?2 IS NULL OR status = ?2) "
-                f"ORDER BY created {order}, rowid {order} LIMIT ?3 OFFSET ?4",
+                f"SELECT {rows.SWEEP_COLUMNS} FROM sweeps WHERE name = coalesce(?, name) AND status = coalesce(?, status) "
+                f"ORDER BY created {order}, rowid {order} LIMIT ? OFFSET ?",
                 (name, status, *_page(limit, skip)),
             ).fetchall()
         return [rows.sweep_record(row, allow_pickle=self._allow_pickle) for row in found]
@@ -222,6 +234,92 @@ class Store:
         """Delete a sweep, but none of its points; return whether there was one."""
         with self._database.write() as connection:
             return connection.execute("DELETE FROM sweeps WHERE sweep_id = ?", (sweep_id,)).rowcount > 0
+
+    # ------------------------------------------------------------ jobs
+
+    def job(self, job_id: str) -> StoredJob:
+        """Return a job of any process.
+
+        Raises:
+            JobError: there is none with this id.
+            StoreError: the file cannot be read.
+        """
+        return self._job(job_id)
+
+    def jobs(
+        self,
+        limit: int | None = 10,
+        skip: int = 0,
+        *,
+        status: JobStatus | str | Iterable[JobStatus | str] | None = None,
+        tags: Iterable[str] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        descending: bool = True,
+        backend_name: str | None = None,
+    ) -> list[StoredJob]:
+        """Return jobs of all processes, by the time they were made.
+
+        A job that is not final and whose process has ended is ERROR from now on, "interrupted: ...". Of a process on
+        another machine nobody can tell; its jobs are as it wrote them.
+
+        Args:
+            limit: how many at most; None: all.
+            skip: how many to leave out at the beginning.
+            status: only those with this status, or one of these.
+            tags: only those that have all of these tags.
+            created_after: only those made then or later; a time without a zone is local.
+            created_before: only those made then or earlier.
+            descending: the newest first.
+            backend_name: only those that ran on a backend of this name.
+
+        Raises:
+            TypeError: an argument has the wrong type.
+            ValueError: a number is negative, or there is no such status.
+            StoreError: the file cannot be read.
+        """
+        return self._find(
+            JobQuery.checked(
+                limit,
+                skip,
+                status=status,
+                tags=tags,
+                created_after=created_after,
+                created_before=created_before,
+                descending=descending,
+                backend_name=backend_name,
+            )
+        )
+
+    def delete(self, job_ids: str | Iterable[str]) -> int:
+        """Delete one or several jobs with their results; return how many of them there were.
+
+        A job that still runs goes on, but is recorded no more.
+        """
+        self._wait_for_recorders()
+        return self._jobs.delete([job_ids] if isinstance(job_ids, str) else list(job_ids))
+
+    def _recorder(self) -> Recorder:
+        """Return what records the jobs of a backend here."""
+        recorder = Recorder(self._jobs, self.timeout)
+        self._recorders.add(recorder)
+        return recorder
+
+    def _wait_for_recorders(self) -> None:
+        for recorder in list(self._recorders):
+            recorder.wait_until_written(self.timeout)
+
+    def _job(self, job_id: str, backend: Any = None) -> StoredJob:
+        self._wait_for_recorders()
+        row = self._jobs.get(job_id)
+        if row is None:
+            raise JobError(f"there is no job {job_id!r} in {self.path}; Store.jobs() lists those there are")
+        return StoredJob(self._jobs, row, backend, allow_pickle=self._allow_pickle)
+
+    def _find(self, query: JobQuery, backend: Any = None) -> list[StoredJob]:
+        self._wait_for_recorders()
+        found = self._jobs.find(query)
+        return [StoredJob(self._jobs, row, backend, allow_pickle=self._allow_pickle) for row in found]
 
 
 def _reopened(path: str, timeout: float, allow_pickle: bool) -> Store:

@@ -8,7 +8,9 @@ What JSON has no word for is an object with one key that begins with ``$``:
     {"$array": [0, "float64", [2, 3]]}   an array: the number of its NPY file in the blob, dtype and shape, to be read
     {"$scalar": [1, "complex128"]}  other scalars of NumPy, as an array without dimensions
     {"$object": ["procjob.simulators.result.Result", {...}]}   a dataclass of the built-in simulator
+    {"$adapted": ["qiskit.result.result.Result", {...}]}   the same of another package, by our adapter to it
     {"$pickle": "fractions.Fraction"}    anything else: the blob is its pickle, see `trust`
+    {"$missing": "..."}             it could not be kept, and why
 
 The blob of arrays is their NPY files one after the other, so with one array it is such a file.
 """
@@ -34,8 +36,12 @@ from procjob.store import trust
 
 #: Whose dataclasses are kept by their fields.
 _OWN_MODULES = "procjob.simulators."
+#: Types of other packages, and the module of their adapter that has a `to_plain` and a `from_plain` for them.
+_ADAPTERS = {"qiskit.result.result.Result": "procjob.qiskit.stored"}
 #: Integers of more bits are written in base 16: Python refuses to read longer ones in base 10.
 _MAX_BITS = 10_000
+#: Of one value; SQLite's own limit is 10**9 bytes for a whole row.
+MAX_BYTES = 900_000_000
 _CANONICAL_NAN = struct.pack("<d", math.nan)
 _TEXT_SCALARS = {
     np.dtype(code).type for code in ("bool", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
@@ -45,7 +51,7 @@ _TEXT_SCALARS = {
 class Encoded(NamedTuple):
     """A value as it is kept: JSON text, and a blob if that does not do."""
 
-    text: str
+    text: str | None
     data: bytes | None = None
 
 
@@ -78,6 +84,17 @@ def encode(value: Any, owner: str, *, label: str = "value") -> Encoded:
     except NotPicklableError as exc:
         raise StoreError(f"{exc}; the store can keep only what can be pickled") from exc
     return Encoded(json.dumps({"$pickle": type_name(value)}), trust.sign(pickled, owner))
+
+
+def encode_or_say_why(value: Any, owner: str, *, label: str) -> Encoded:
+    """Return what is kept of a value, or why it is not: reading it raises then."""
+    try:
+        kept = encode(value, owner, label=label)
+    except StoreError as exc:
+        return Encoded(json.dumps({"$missing": str(exc)}))
+    if kept.data is not None and len(kept.data) > MAX_BYTES:
+        return Encoded(json.dumps({"$missing": f"{len(kept.data):,} bytes are more than SQLite takes in one value"}))
+    return kept
 
 
 def decode(text: str, data: bytes | None, owner: str, *, allow_pickle: bool = False) -> Any:
@@ -170,6 +187,13 @@ def _write_other(value: Any, kind: type, arrays: list[np.ndarray[Any, Any]]) -> 
     if dataclasses.is_dataclass(kind) and kind.__module__.startswith(_OWN_MODULES):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(kind) if field.init}
         return f'{{"$object": ["{kind.__module__}.{kind.__qualname__}", {_write_dict(fields, arrays)}]}}'
+    path = f"{kind.__module__}.{kind.__qualname__}"
+    if path in _ADAPTERS:
+        try:
+            plain = import_module(_ADAPTERS[path]).to_plain(value)
+        except Exception as exc:
+            raise _Unplain from exc
+        return f'{{"$adapted": ["{path}", {_write(plain, arrays)}]}}'
     raise _Unplain
 
 
@@ -259,6 +283,10 @@ def _float(name: str) -> float:
     return float(name)
 
 
+def _missing(why: str) -> Any:
+    raise StoreError(f"it was not kept: {why}")
+
+
 def _object(content: tuple[str, Mapping[str, Any]]) -> Any:
     path, fields = content
     module, _, name = path.rpartition(".")
@@ -268,6 +296,11 @@ def _object(content: tuple[str, Mapping[str, Any]]) -> Any:
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind.__module__ == module):
         raise ValueError(f"{path} is no dataclass of procjob")
     return kind(**fields)
+
+
+def _adapted(content: tuple[str, Any]) -> Any:
+    path, plain = content
+    return import_module(_ADAPTERS[path]).from_plain(plain)
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
@@ -283,5 +316,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "$dict": dict,
     "$numpy": lambda pair: np.dtype(pair[0]).type(pair[1]),
     "$object": _object,
+    "$adapted": _adapted,
+    "$missing": _missing,
 }
 _REFERENCES: dict[str, Callable[[Any], Any]] = {"$array": lambda array: array, "$scalar": lambda array: array[()]}

@@ -1,0 +1,218 @@
+"""`Recorder`: writes what happens to the jobs of one backend into a store, in a thread of its own.
+
+    engine's thread:  event ──> Job ──> Following.on_event ──> Recorder.note       (a few microseconds)
+    recorder thread:                                           Recorder.flush      (one transaction for all that is due)
+    the user's:       Job.result ──> future ──> Following.wait
+
+Invariants:
+- A job whose `result` has returned is in the store: `result` waits for the record, which is written at once. The wait is
+  limited, and never fails: a store that cannot be written costs a warning, and the job nothing.
+- What is written is the job as it is when its turn comes, so a job of a millisecond is one record, not three.
+- Records that could not be written are tried again with the next ones, as long as they are few.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Iterable
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for_futures
+from typing import TYPE_CHECKING
+
+from procjob.errors import StoreError
+from procjob.events import Accepted, Event, Started
+from procjob.parts import watch
+from procjob.pool.dispatcher import Dispatcher
+from procjob.status import JOB_FINAL_STATES
+from procjob.store.jobs import JobTable, job_row
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from procjob.job import Job
+
+logger = logging.getLogger("procjob")
+
+#: Final jobs that are held to be written later, when they could not be when they were due.
+_KEPT = 1_000
+_FINAL = {status.name for status in JOB_FINAL_STATES}
+
+
+class Recorder:
+    """Write jobs into a store.
+
+    Args:
+        table: where.
+        timeout: seconds that a write may wait for other processes.
+    """
+
+    def __init__(self, table: JobTable, timeout: float) -> None:
+        self.table = table
+        self.timeout = timeout
+        self.failing = False
+        self._lock = threading.RLock()  # a signal handler may submit a job
+        self._writing = threading.Lock()
+        self._dispatcher: Dispatcher | None = None
+        self._due: dict[Following, None] = {}
+        self._scheduled = False
+        self._open = 0
+        self._closing = False
+        self._tried_last = False
+        self._warned = False
+
+    def follow(self, job: Job, inputs: str) -> Following:
+        """Have a job recorded from its submission on; ``inputs`` says what it was given."""
+        with self._lock:
+            if self._dispatcher is None:
+                self._dispatcher = Dispatcher("procjob-store")
+        return Following(self, job, inputs)
+
+    def note(self, following: Following) -> None:
+        """Have a job written soon; does not block."""
+        with self._lock:
+            self._due[following] = None
+            scheduled, self._scheduled = self._scheduled, True
+        if not scheduled and self._dispatcher is not None:
+            self._dispatcher.post(self.flush)
+
+    def opened(self) -> None:
+        """Take note of a job that is to end."""
+        with self._lock:
+            self._open += 1
+
+    def flush(self) -> None:
+        """Write what is due; in the recorder's thread."""
+        with self._writing:
+            with self._lock:
+                due, self._due, self._scheduled = list(self._due), {}, False
+            ended = due
+            try:
+                ended = self._write([following for following in due if following.job is not None])
+            finally:
+                self._settle(ended)
+
+    def wait_until_written(self, timeout: float) -> None:
+        """Wait until what has happened so far is in the store, or cannot be written."""
+        dispatcher = self._dispatcher
+        if dispatcher is not None:
+            written: Future[None] = Future()
+            dispatcher.post(written.set_result, None)
+            wait_for_futures([written], timeout)
+
+    def close(self, *, wait: bool) -> None:
+        """End the thread once every job that was accepted is final and written."""
+        with self._lock:
+            self._closing = True
+        self._end_if_idle()
+        if wait and self._dispatcher is not None:
+            self.wait_until_written(2 * self.timeout)
+            self._dispatcher.join(None if not self._open else 0.0)
+
+    def _write(self, due: list[Following]) -> list[Following]:
+        """Write jobs in one transaction; return those that are final now."""
+        rows: list[tuple[Following, tuple[Any, ...]]] = []
+        for following in due:
+            try:
+                rows.append((following, job_row(following.job, following.inputs)))  # type: ignore[arg-type]
+            except Exception as exc:  # noqa: BLE001  (of the user's result or metadata: it costs this record only)
+                self.warn(exc)
+                rows.append((following, ()))
+        ended = [following for following, row in rows if not row or row[2] in _FINAL]
+        try:
+            self.table.put([(row, following.known) for following, row in rows if row])
+        except StoreError as exc:
+            self.failing = True
+            self.warn(exc)
+            with self._lock:
+                later = ended[-_KEPT:]
+                self._due = dict.fromkeys(later) | self._due
+        else:
+            self.failing = False
+            for following, _ in rows:
+                following.known = True
+            for following in ended:
+                following.job = None
+        return ended
+
+    def _settle(self, ended: Iterable[Following]) -> None:
+        for following in ended:
+            if not following.settled.done():
+                following.settled.set_result(None)
+                with self._lock:
+                    self._open -= 1
+        self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        with self._lock:
+            dispatcher = self._dispatcher
+            if dispatcher is None or not self._closing or self._open:
+                return
+            again = bool(self._due) and not self._tried_last
+            self._tried_last = True
+        if again:  # what could not be written: once more, at the end
+            dispatcher.post(self.flush)
+        dispatcher.close()
+
+    def warn(self, exc: Exception) -> None:
+        """Say once that something could not be recorded."""
+        if not self._warned:
+            self._warned = True
+            logger.warning("jobs go on, but are not all recorded: %s", exc)
+
+
+class Following:
+    """What a job tells to be recorded; its `procjob.job.Observer`.
+
+    Attributes:
+        job: the job, until its end is written.
+        inputs: what it was given, in a few words.
+        known: whether it is in the store already.
+        settled: done once the end of the job is written, or could not be.
+    """
+
+    def __init__(self, recorder: Recorder, job: Job, inputs: str) -> None:
+        self._recorder = recorder
+        self._pid = os.getpid()
+        self._job_id = job.job_id()
+        self.job: Job | None = job
+        self.inputs = inputs
+        self.known = False
+        self.settled: Future[None] = Future()
+
+    def claim(self, backend_name: str) -> None:
+        """Take the id of the job, which the user has chosen.
+
+        Raises:
+            JobError: another job in the store has it.
+        """
+        try:
+            self._recorder.table.claim(self._job_id, backend_name)
+            self.known = True
+        except StoreError as exc:
+            self._recorder.warn(exc)
+
+    def refused(self) -> None:
+        """Take back what was taken: the engine has not accepted the job."""
+        if self.known:
+            with contextlib.suppress(StoreError):
+                self._recorder.table.release(self._job_id)
+
+    def on_event(self, event: Event) -> None:
+        """See `procjob.job.Observer`."""
+        match event:
+            case Accepted(_, future):
+                self._recorder.opened()
+                self._recorder.note(self)
+                watch(future, lambda _: self._recorder.note(self))
+            case Started():
+                self._recorder.note(self)
+
+    def wait(self, timeout: float | None) -> None:
+        """See `procjob.job.Observer`; not at all while the store fails, lest each job wait for it."""
+        if not self.settled.done() and not self._recorder.failing and os.getpid() == self._pid:
+            most = 2 * self._recorder.timeout + 1.0
+            with contextlib.suppress(TimeoutError):
+                self.settled.result(most if timeout is None else min(timeout, most))
