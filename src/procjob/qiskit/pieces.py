@@ -9,14 +9,14 @@ counts as in the undivided run.
 from __future__ import annotations
 
 import copy
-import io
+import copyreg
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qiskit import QuantumCircuit, qpy
-from qiskit.circuit import Parameter
+from qiskit import QuantumCircuit
+from qiskit.circuit import CASE_DEFAULT, Parameter
 from qiskit.result import Result
 
 from procjob.qiskit.shots import merge, seed_of, sizes
@@ -27,6 +27,9 @@ AER_SEED_STEP = 2113
 PIECES_PER_WORKER = 4
 
 Binds = Mapping[Any, Sequence[float]]
+
+# The default case of a ``switch`` is known by its identity, and Qiskit does not say how to pickle it: as the name of it.
+copyreg.pickle(type(CASE_DEFAULT), lambda _: "CASE_DEFAULT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,26 +73,6 @@ class Run:
             before += count
         return Run(circuits, None if self.binds is None else binds, origin)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Run, ([Portable(circuit) for circuit in self.circuits], self.binds, self.first)
-
-
-class Portable:
-    """A circuit on its way to a worker, where it arrives as a circuit.
-
-    Pickle cannot read a ``switch`` with a default case back; such a circuit travels in Qiskit's own format.
-    """
-
-    def __init__(self, circuit: QuantumCircuit) -> None:
-        self._circuit = circuit
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        if not any(op.name == "switch_case" for op in operations(self._circuit)):
-            return _same, (self._circuit,)
-        file = io.BytesIO()
-        qpy.dump(self._circuit, file)
-        return _from_qpy, (file.getvalue(),)
-
 
 def operations(circuit: QuantumCircuit) -> Iterator[Any]:
     """Yield the operations of a circuit and of the blocks of its control flow."""
@@ -106,15 +89,6 @@ def free_parameters(circuit: QuantumCircuit) -> list[Parameter]:
         return []
     variables = [operation.params[1] for operation in operations(circuit) if operation.name == "for_loop"]
     return [parameter for parameter in parameters if parameter not in variables]
-
-
-def _same(circuit: QuantumCircuit) -> QuantumCircuit:
-    return circuit
-
-
-def _from_qpy(data: bytes) -> QuantumCircuit:
-    circuit: QuantumCircuit = qpy.load(io.BytesIO(data))[0]
-    return circuit
 
 
 @dataclass(frozen=True, slots=True)

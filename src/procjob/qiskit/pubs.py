@@ -24,7 +24,6 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from procjob.pool.pickling import add_note
 from procjob.pool.session import in_worker, report_progress
-from procjob.qiskit.pieces import Portable
 from procjob.qiskit.simulation import stay_in_this_thread
 from procjob.qiskit.streams import Children, Counted, Seed, Stream, seeded
 
@@ -54,7 +53,7 @@ class Cut:
     points: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """What a primitive is given in one go: parts of pubs, and the seed."""
 
@@ -66,9 +65,6 @@ class Call:
     def points(self) -> int:
         """The number of points, at least one for each pub."""
         return sum(max(1, cut.points) for cut in self.cuts)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _call, (self.cuts, [_Portable(pub) for pub in self.pubs], self.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,24 +288,3 @@ def _joined(name: str, shape: tuple[int, ...], pieces: list[tuple[tuple[slice, .
             raise ValueError(f"{name!r} has the shape {array.shape} where {whole[place].shape} was expected")
         whole[place] = array
     return BitArray(whole, head.num_bits) if isinstance(head, BitArray) else whole
-
-
-# ---------------------------------------------------------------- travelling
-
-
-class _Portable:
-    """A pub on its way to a worker, where it arrives as a pub."""
-
-    def __init__(self, pub: Pub) -> None:
-        self._pub = pub
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        pub = self._pub
-        circuit = Portable(pub.circuit)
-        if isinstance(pub, SamplerPub):
-            return SamplerPub, (circuit, pub.parameter_values, pub.shots, False)
-        return EstimatorPub, (circuit, pub.observables, pub.parameter_values, pub.precision, False)
-
-
-def _call(cuts: tuple[Cut, ...], pubs: list[Pub], seed: Seed) -> Call:
-    return Call(cuts, tuple(pubs), seed)
