@@ -234,6 +234,7 @@ def test_the_result_says_where_when_and_what(backend):
     assert result.get_counts("a") != {} != result.get_counts("b")
     assert job.queue_position() is None
     assert job.metrics().worker_pid not in (None, os.getpid())
+    assert job.metrics().timestamps[JobStatus.QUEUED] <= job.metrics().timestamps[job.status()]
     assert repr(job).startswith("<QiskitJob ")
 
 
