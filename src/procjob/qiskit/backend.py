@@ -205,7 +205,9 @@ class ProcessBackend(BackendV2):
         self._check_options(options)
         run = Run(circuits, binds)
         try:
-            job = self._runner.run(run, **{**self._share(run), **self._news(), **options})
+            news = self._news(options)
+            share = {key: value for key, value in self._share(run).items() if options.get(key) is None}
+            job = self._runner.run(run, **{**news, **options, **share})
         except NotPicklableError:
             for index, circuit in enumerate(circuits):
                 dumps(circuit, label=f"circuit {index} ({circuit.name!r})")  # raises for the one that it is about
@@ -266,13 +268,15 @@ class ProcessBackend(BackendV2):
         }
         return {key: value for key, value in share.items() if not getattr(self._wrapped.options, key, None)}
 
-    def _news(self) -> dict[str, Any]:
-        """Return the options that were changed since the workers got their copy; make a new copy for the heavy ones."""
+    def _news(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that were changed since the workers got their copy; make a new copy for the heavy ones.
+
+        One that a run gives as None is as a rule that of the backend, so the workers need a new copy for it, too.
+        """
         current = _options_of(self._wrapped)
         changed = {key for key in current.keys() | self._sent.keys() if not _same(current, self._sent, key)}
-        if self._stale or not all(
-            isinstance(current.get(key), _PLAIN) and current.get(key) is not None for key in changed
-        ):
+        light = all(isinstance(current.get(key), _PLAIN) and current.get(key) is not None for key in changed)
+        if self._stale or not light or any(key in options and options[key] is None for key in changed):
             self._runner.ship()
             self._sent, self._stale = current, False
             return {}
@@ -420,7 +424,8 @@ def _checked_table(index: int, circuit: QuantumCircuit, table: Any) -> dict[Any,
     lengths = {str(parameter): len(values) for parameter, values in columns.items()}
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         raise CircuitError(f"{where}: all lists must have the same length, at least 1; they have {lengths}")
-    missing = [parameter.name for parameter in free_parameters(circuit) if parameter not in columns]
+    free = free_parameters(circuit)
+    missing = [parameter.name for parameter in free if parameter not in columns]
     if missing:
         raise CircuitError(f"{where} has no values for {', '.join(missing)}")
-    return columns
+    return columns if free else {}  # one experiment, however many values for nothing there are

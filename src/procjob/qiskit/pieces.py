@@ -11,9 +11,9 @@ from __future__ import annotations
 import copy
 import copyreg
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from qiskit import QuantumCircuit
 from qiskit.circuit import CASE_DEFAULT, Parameter
@@ -26,6 +26,7 @@ AER_SEED_STEP = 2113
 #: Pieces a worker, so that one slow piece does not keep the others waiting for long.
 PIECES_PER_WORKER = 4
 
+T = TypeVar("T")
 Binds = Mapping[Any, Sequence[float]]
 
 # The default case of a ``switch`` is known by its identity, and Qiskit does not say how to pickle it: as the name of it.
@@ -91,6 +92,11 @@ def free_parameters(circuit: QuantumCircuit) -> list[Parameter]:
     return [parameter for parameter in parameters if parameter not in variables]
 
 
+def saves(circuit: QuantumCircuit) -> bool:
+    """Whether Aer leaves something in the result besides counts."""
+    return any(operation.name.startswith("save_") for operation in operations(circuit))
+
+
 @dataclass(frozen=True, slots=True)
 class Cut:
     """How to cut a run.
@@ -101,12 +107,14 @@ class Cut:
         seed: ``seed_simulator`` of the run, if it has one.
         seed_step: by how much the seed grows from one experiment to the next; None: nobody knows, so a run with a seed
             is not cut between circuits unless ``circuits`` says so.
+        most: experiments that the backend takes at once; None: any number.
     """
 
     circuits: int | None
     shots: int | None
     seed: int | None
     seed_step: int | None
+    most: int | None = None
 
 
 def divide(
@@ -125,9 +133,9 @@ def divide(
     whole = cut.seed is not None and cut.seed_step is None
     largest = cut.circuits or (total if whole else math.ceil(total / (workers * PIECES_PER_WORKER)))
     blocks = sizes(shots, cut.shots)
-    pieces = []
-    for begin in range(0, total, largest):
-        part = run.cut(begin, min(begin + largest, total))
+    pieces, begin = [], 0
+    for units in packed(_units(run), int, largest if cut.most is None or whole else min(largest, cut.most)):
+        part = run.cut(begin, begin + sum(units))
         for block, size in enumerate(blocks):
             own = dict(options)
             if len(blocks) > 1:
@@ -135,7 +143,32 @@ def divide(
             if cut.seed is not None:
                 own["seed_simulator"] = seed_of(cut.seed, block) + (cut.seed_step or 0) * begin
             pieces.append((part, own))
+        begin += sum(units)
     return pieces, lambda results: join(results, len(blocks))
+
+
+def _units(run: Run) -> Iterator[int]:
+    """Yield how many experiments at a time have to stay together.
+
+    Aer leaves out the global phase of a circuit for the first of its values, so a saved state tells where a piece begins.
+    """
+    for circuit, count in zip(run.circuits, run.experiments(), strict=True):
+        together = getattr(circuit.global_phase, "parameters", None) and saves(circuit)
+        yield from [count] if together else [1] * count
+
+
+def packed(items: Iterable[T], weight: Callable[[T], int], limit: int) -> Iterator[list[T]]:
+    """Yield lists of consecutive items that weigh ``limit`` at most, or are one item each."""
+    together: list[T] = []
+    total = 0
+    for item in items:
+        if together and total + weight(item) > limit:
+            yield together
+            together, total = [], 0
+        together.append(item)
+        total += weight(item)
+    if together:
+        yield together
 
 
 def join(results: Sequence[Result], blocks: int = 1) -> Result:
@@ -145,9 +178,18 @@ def join(results: Sequence[Result], blocks: int = 1) -> Result:
     groups = [results[at : at + blocks] for at in range(0, len(results), blocks)]
     joined = copy.copy(results[0])  # with what this version of Qiskit keeps besides
     joined._metadata = dict(joined._metadata)
+    told = [result._metadata["metadata"] for result in results if result._metadata.get("metadata")]
+    if told:
+        joined._metadata["metadata"] = _costs(told)
     joined.results = [merge(same) for group in groups for same in zip(*(r.results for r in group), strict=True)]
     failed = next((result for result in results if not result.success), None)
     if failed is not None:
         some = any(experiment.success for experiment in joined.results)
         joined.success, joined.status = False, "PARTIAL COMPLETED" if some else failed.status  # as Aer says it
     return joined
+
+
+def _costs(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what Aer says of the runs of some pieces: their times together; in the rest they are alike."""
+    times = {key for one in told for key in one if key.startswith("time_taken")}
+    return {**told[0], **{key: sum(one.get(key, 0) for one in told) for key in times}}

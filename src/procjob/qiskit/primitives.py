@@ -26,8 +26,8 @@ from procjob.qiskit.errors import CircuitError
 from procjob.qiskit.errors import JobCancelledError as QiskitJobCancelledError
 from procjob.qiskit.errors import JobError as QiskitJobError
 from procjob.qiskit.errors import JobTimeoutError as QiskitJobTimeoutError
-from procjob.qiskit.pieces import PIECES_PER_WORKER
-from procjob.qiskit.pubs import Call, Outcome, PrimitiveSimulation, join, packed, plan
+from procjob.qiskit.pieces import PIECES_PER_WORKER, packed
+from procjob.qiskit.pubs import Call, Outcome, PrimitiveSimulation, join, plan
 from procjob.qiskit.streams import stream_of
 from procjob.status import JobStatus
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from qiskit.primitives import BitArray, DataBin, PrimitiveResult
@@ -24,6 +24,7 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from procjob.pool.pickling import add_note
 from procjob.pool.session import in_worker, report_progress
+from procjob.qiskit.pieces import packed
 from procjob.qiskit.simulation import stay_in_this_thread
 from procjob.qiskit.streams import Children, Counted, Seed, Stream, seeded
 
@@ -33,7 +34,6 @@ WIDE = 10
 BLOCK = 8
 
 Pub = Any  # SamplerPub or EstimatorPub, which share all that is used here
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,20 +123,6 @@ def _runs(pubs: Sequence[Pub], indices: Sequence[int], stream: Counted, limit: i
         yield from ([cut] for index in indices for cut in cuts(index, pubs[index], _block(pubs[index])))
     else:
         yield from packed((cut for index in indices for cut in cuts(index, pubs[index], limit)), _weight, limit)
-
-
-def packed(items: Iterable[T], weight: Callable[[T], int], limit: int) -> Iterator[list[T]]:
-    """Yield lists of consecutive items that weigh ``limit`` at most, or are one item each."""
-    together: list[T] = []
-    total = 0
-    for item in items:
-        if together and total + weight(item) > limit:
-            yield together
-            together, total = [], 0
-        together.append(item)
-        total += weight(item)
-    if together:
-        yield together
 
 
 def cuts(index: int, pub: Pub, limit: int) -> Iterator[Cut]:
