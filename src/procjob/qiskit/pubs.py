@@ -25,7 +25,7 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from procjob.pool.pickling import add_note
 from procjob.pool.session import in_worker, report_progress
 from procjob.qiskit.pieces import packed
-from procjob.qiskit.simulation import stay_in_this_thread
+from procjob.qiskit.simulation import is_aer, stay_in_this_thread
 from procjob.qiskit.streams import Children, Counted, Seed, Stream, seeded
 
 #: Circuits of so many qubits take so long that each point of theirs is worth a worker.
@@ -196,11 +196,19 @@ class PrimitiveSimulation:
     def __init__(self, primitive: Any) -> None:
         self._primitive = primitive
 
-    def __call__(self, calls: Sequence[Call]) -> list[Outcome]:
-        """Run calls one after another, in the thread that asks."""
+    def __call__(self, calls: Sequence[Call], max_memory_mb: int | None = None, /) -> list[Outcome]:
+        """Run calls one after another, in the thread that asks.
+
+        Args:
+            calls: what to run.
+            max_memory_mb: what Aer may use, unless the options of the primitive say so.
+        """
         if in_worker():
             stay_in_this_thread()
-        outcomes, done, total = [], 0, sum(call.points for call in calls)
+            backend: Any = getattr(self._primitive, "_backend", None)
+            if is_aer(backend) and not getattr(backend.options, "max_memory_mb", None):
+                backend.set_options(max_memory_mb=max_memory_mb)
+        outcomes, done, total = [], 0, max(1, sum(call.points for call in calls))
         for call in calls:
             outcomes.append(self._run(call))
             done += call.points
