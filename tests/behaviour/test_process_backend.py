@@ -92,6 +92,7 @@ def test_every_public_attribute_is_the_wrapped_ones(pair):
     assert isinstance(backend, BackendV2)
     names = [name for name in dir(stock) if not name.startswith("_")]
     assert len(names) > 20
+    assert set(names) <= set(dir(backend))
     theirs = {name: outcome(stock, name) for name in names}
     assert {name: outcome(backend, name) for name in names} == theirs
 

@@ -12,7 +12,7 @@ import copy
 import copyreg
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from qiskit import QuantumCircuit
@@ -41,11 +41,13 @@ class Run:
         circuits: at least one.
         binds: for each circuit, lists of equal length by parameter; None if no circuit has parameters.
         first: in the whole run, the numbers of the first circuit and of the first values of its parameters.
+        divided: it is one of several pieces.
     """
 
     circuits: Sequence[QuantumCircuit]
     binds: Sequence[Binds] | None = None
     first: tuple[int, int] = (0, 0)
+    divided: bool = False
 
     def experiments(self) -> list[int]:
         """Return the number of experiments of each circuit."""
@@ -134,8 +136,9 @@ def divide(
     largest = cut.circuits or (total if whole else math.ceil(total / (workers * PIECES_PER_WORKER)))
     blocks = sizes(shots, cut.shots)
     pieces, begin = [], 0
-    for units in packed(_units(run), int, largest if cut.most is None or whole else min(largest, cut.most)):
-        part = run.cut(begin, begin + sum(units))
+    together = list(packed(_units(run), int, largest if cut.most is None or whole else min(largest, cut.most)))
+    for units in together:
+        part = replace(run.cut(begin, begin + sum(units)), divided=len(together) * len(blocks) > 1)
         for block, size in enumerate(blocks):
             own = dict(options)
             if len(blocks) > 1:

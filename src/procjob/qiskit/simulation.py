@@ -16,7 +16,7 @@ from qiskit.providers import Options
 from qiskit.result import Result
 
 from procjob.pool.pickling import add_note
-from procjob.pool.session import in_worker
+from procjob.pool.session import in_worker, report_progress
 from procjob.qiskit.builtin import StatevectorBackend
 from procjob.qiskit.noise import qubits_used, trimmed
 from procjob.qiskit.pieces import AER_SEED_STEP, Cut, Run, divide, operations, saves
@@ -55,6 +55,8 @@ class Simulation:
             more = f" and {len(run.circuits) - 5} more" if len(run.circuits) > 5 else ""
             add_note(exc, f"procjob: raised by {self._backend.name} while it ran {names}{more}")
             raise
+        if run.divided:  # else it is as good as done
+            report_progress(1, 1)
         if in_worker():
             _pickle_headers_without_warning(result)
         return result

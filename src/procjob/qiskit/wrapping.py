@@ -73,6 +73,9 @@ class Wrapping(Generic[T]):
             raise AttributeError(name)
         return getattr(self._wrapped, name)
 
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *dir(self._wrapped)})
+
     def __reduce__(self) -> Never:
         raise TypeError(f"a {type(self).__name__} has workers and cannot be pickled; make one around its `wrapped`")
 
