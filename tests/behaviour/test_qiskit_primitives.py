@@ -36,6 +36,7 @@ from qiskit_aer.primitives import EstimatorV2, SamplerV2
 
 from procjob.engine import InlineEngine, ProcessEngine
 from procjob.qiskit import CircuitError, ProcessBackend, ProcessEstimator, ProcessSampler, QiskitPrimitiveJob
+from procjob.qiskit.machine import megabytes_granted
 
 DEADLINE = 60.0
 
@@ -277,9 +278,8 @@ def test_no_pub_at_all_gives_what_the_undivided_one_gives(kind, stock, engine):
 
 
 def test_each_worker_has_its_share_of_the_memory_unless_the_primitive_says_otherwise(engine):
-    megabytes = psutil.virtual_memory().total // 2**20
     said = SamplerV2(options={"backend_options": {"max_memory_mb": 999}})
-    for stock, expected in ((SamplerV2(), megabytes // 2), (said, 999)):
+    for stock, expected in ((SamplerV2(), megabytes_granted() // 2), (said, 999)):
         with ProcessSampler(stock, engine=engine) as sampler:
             told = sampler.run([measured()]).result(DEADLINE)[0].metadata["simulator_metadata"]
         assert told["max_memory_mb"] == expected

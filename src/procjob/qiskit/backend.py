@@ -18,9 +18,10 @@ from procjob.pool.pickling import dumps
 from procjob.qiskit.builtin import StatevectorBackend
 from procjob.qiskit.inputs import check_options, checked_binds, checked_circuits, options_of, parameters_of
 from procjob.qiskit.job import QiskitJob
+from procjob.qiskit.machine import megabytes_granted
 from procjob.qiskit.pieces import Run
 from procjob.qiskit.simulation import Simulation, is_aer
-from procjob.qiskit.wrapping import Runner, Wrapping, changed, is_plain, memory_of_each
+from procjob.qiskit.wrapping import Runner, Wrapping, changed, is_plain
 from procjob.simulators import StatevectorSimulator
 
 #: Qubits from which on Aer uses threads for one circuit (its ``statevector_parallel_threshold``).
@@ -207,7 +208,7 @@ class ProcessBackend(Wrapping[BackendV2], BackendV2):
             tasks = min(tasks, sum(run.experiments()))
         share = {
             "max_parallel_threads": max(1, self._cores // tasks),
-            "max_memory_mb": memory_of_each(tasks),
+            "max_memory_mb": megabytes_granted() // tasks,
         }
         return {key: value for key, value in share.items() if not getattr(self._wrapped.options, key, None)}
 

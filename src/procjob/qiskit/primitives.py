@@ -32,10 +32,11 @@ from procjob.qiskit.errors import CircuitError
 from procjob.qiskit.errors import JobCancelledError as QiskitJobCancelledError
 from procjob.qiskit.errors import JobError as QiskitJobError
 from procjob.qiskit.errors import JobTimeoutError as QiskitJobTimeoutError
+from procjob.qiskit.machine import megabytes_granted
 from procjob.qiskit.pieces import PIECES_PER_WORKER, packed
 from procjob.qiskit.pubs import Call, Outcome, PrimitiveSimulation, join, plan
 from procjob.qiskit.streams import stream_of
-from procjob.qiskit.wrapping import Runner, Wrapping, changed, memory_of_each
+from procjob.qiskit.wrapping import Runner, Wrapping, changed
 from procjob.status import JobStatus
 
 P = TypeVar("P", BaseSamplerV2, BaseEstimatorV2)
@@ -263,7 +264,7 @@ class _Runner(Runner):
         def joined(outcomes: list[list[Outcome]]) -> PrimitiveResult[Any]:
             return join(run_input, calls, [outcome for some in outcomes for outcome in some])
 
-        memory = memory_of_each(max(1, self.workers))
+        memory = megabytes_granted() // max(1, self.workers)
         return Parts([replace(empty, args=(piece, memory)) for piece in packed(calls, _points, limit)], joined)
 
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping
-from functools import cache
 from types import TracebackType
 from typing import Any, Generic, Never, Self, TypeVar
-
-import psutil
 
 from procjob.backend import Backend
 
@@ -107,16 +104,6 @@ def changed(now: Mapping[str, Any], before: Mapping[str, Any]) -> set[str]:
 def is_plain(value: Any) -> bool:
     """Whether a value is small and compares by what it is."""
     return isinstance(value, _PLAIN)
-
-
-def memory_of_each(tasks: int) -> int:
-    """Return the share of the machine's memory, in megabytes, that each of the tasks running at once may use."""
-    return _megabytes() // tasks
-
-
-@cache
-def _megabytes() -> int:
-    return int(psutil.virtual_memory().total) // 2**20
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any], name: str) -> bool:
