@@ -45,11 +45,10 @@ def trimmed(model: Any, qubits: frozenset[int]) -> Any:
         quantum, readout = model._local_quantum_errors, model._local_readout_errors
     except AttributeError:  # a version that keeps them elsewhere
         return model
-    examples, one_readout = _examples(quantum), next(iter(readout), None)
+    kept, one_readout = _kept(quantum, qubits), next(iter(readout), None)
     small = copy.copy(model)
     small._local_quantum_errors = {
-        name: {on: error for on, error in errors.items() if qubits.issuperset(on) or (name, on) in examples}
-        for name, errors in quantum.items()
+        name: {on: error for on, error in errors.items() if (name, on) in kept} for name, errors in quantum.items()
     }
     small._local_readout_errors = {
         on: error for on, error in readout.items() if qubits.issuperset(on) or on == one_readout
@@ -57,10 +56,17 @@ def trimmed(model: Any, qubits: frozenset[int]) -> Any:
     return small
 
 
-def _examples(quantum: Mapping[str, Mapping[tuple[int, ...], Any]]) -> frozenset[Place]:
-    """Return the places of some errors that have all operations which occur in any of them."""
+def _kept(quantum: Mapping[str, Mapping[tuple[int, ...], Any]], qubits: frozenset[int]) -> set[Place]:
+    """Return the places of the errors on these qubits, and of some others for the operations that these have not."""
     places = tuple((name, on) for name, errors in quantum.items() for on in errors)
-    return _chosen(places, _Identical(quantum[name][on] for name, on in places))
+    kinds = _kinds(places, _Identical(quantum[name][on] for name, on in places))
+    kept = {place for place in places if qubits.issuperset(place[1])}
+    seen = set[str]().union(*(kinds[place] for place in kept))
+    for place, names in kinds.items():
+        if not seen.issuperset(names):
+            kept.add(place)
+            seen |= names
+    return kept
 
 
 class _Identical(tuple[Any, ...]):
@@ -76,14 +82,10 @@ class _Identical(tuple[Any, ...]):
 
 
 @lru_cache(maxsize=2)  # to look at all errors of 127 qubits takes longer than to simulate a small circuit
-def _chosen(places: tuple[Place, ...], errors: _Identical) -> frozenset[Place]:
-    chosen, seen = set(), set[str]()
-    for place, error in sorted(zip(places, errors, strict=True), key=lambda pair: len(pair[0][1])):
-        kinds = _operations(error)
-        if not seen.issuperset(kinds):
-            chosen.add(place)
-            seen |= kinds
-    return frozenset(chosen)
+def _kinds(places: tuple[Place, ...], errors: _Identical) -> dict[Place, set[str]]:
+    """Return which operations occur in each error, those on the fewest qubits first."""
+    ordered = sorted(zip(places, errors, strict=True), key=lambda pair: len(pair[0][1]))
+    return {place: _operations(error) for place, error in ordered}
 
 
 def _operations(error: Any) -> set[str]:
