@@ -289,7 +289,7 @@ class Job(JobV1):
 
     def metrics(self) -> JobMetrics:
         """Return times and costs so far."""
-        return self._history.metrics(self._state())
+        return self._history.metrics(self._state(), self._shown)
 
     def inputs(self) -> Any:
         """Return what was passed to ``run``."""

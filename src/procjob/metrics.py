@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -17,7 +17,7 @@ class JobMetrics:
     """What a job has cost so far. Seconds, bytes, and Unix times; None: not known, or not yet.
 
     Attributes:
-        timestamps: Unix time at which each status was entered.
+        timestamps: Unix time at which each status was entered; the keys are what ``status()`` of the job returns.
         queue_seconds: from QUEUED to RUNNING, or until now or the end if it never ran.
         run_seconds: that the last execution took in its worker; while it runs, since it began.
         attempts: executions begun.
@@ -62,8 +62,8 @@ class History:
         """When the job was made, in UTC."""
         return datetime.fromtimestamp(self.entered[JobStatus.INITIALIZING] + self.clock, UTC)
 
-    def metrics(self, status: JobStatus) -> JobMetrics:
-        """Return times and costs so far; ``status`` is that of the job now."""
+    def metrics(self, status: JobStatus, shown: Callable[[JobStatus], JobStatus]) -> JobMetrics:
+        """Return times and costs so far; ``status`` is that of the job now, ``shown`` says how its user knows each."""
         started, finished = self.started, self.finished
         until = time.monotonic() if finished is None else finished.time
         if status in JOB_FINAL_STATES:  # from the first look on its numbers stand still
@@ -72,7 +72,7 @@ class History:
         queued, ran = entered.get(JobStatus.QUEUED), entered.get(JobStatus.RUNNING)
         usage = finished.usage if finished is not None else None
         return JobMetrics(
-            timestamps=MappingProxyType({status: t + self.clock for status, t in entered.items()}),
+            timestamps=MappingProxyType({shown(status): t + self.clock for status, t in entered.items()}),
             queue_seconds=None if queued is None else (until if ran is None else ran) - queued,
             run_seconds=usage.run_seconds if usage else None if started is None else until - started.time,
             attempts=finished.attempts if finished is not None else 0 if started is None else started.attempt + 1,

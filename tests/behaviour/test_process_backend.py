@@ -92,6 +92,7 @@ def test_every_public_attribute_is_the_wrapped_ones(pair):
     assert isinstance(backend, BackendV2)
     names = [name for name in dir(stock) if not name.startswith("_")]
     assert len(names) > 20
+    assert set(names) <= set(dir(backend))
     theirs = {name: outcome(stock, name) for name in names}
     assert {name: outcome(backend, name) for name in names} == theirs
 
@@ -269,6 +270,44 @@ def test_a_seed_of_the_backend_counts_as_one_of_the_run_also_where_the_run_has_n
     expected = stock.run([ghz(2)] * 3).result().get_counts()
     for given in ({}, {"seed_simulator": None}):
         assert backend.run([ghz(2)] * 3, **given).result(DEADLINE).get_counts() == expected
+
+
+def test_none_for_an_option_means_what_it_means_to_the_wrapped_backend(engine):
+    """Aer takes it for not given, but for the noise."""
+    stock, parallel = (AerSimulator(noise_model=noise(), seed_simulator=4) for _ in range(2))
+    backend = ProcessBackend(parallel, engine=engine)
+    for later in ({}, {"shots": 30, "max_parallel_threads": 1}):
+        stock.set_options(**later)
+        backend.set_options(**later)
+        for given in ({"noise_model": None}, {"shots": None}, {}):
+            expected = stock.run(ghz(3), **given).result().get_counts()
+            assert backend.run(ghz(3), **given).result(DEADLINE).get_counts() == expected
+
+
+@pytest.mark.parametrize("seed", [np.int64(5), True, -1])
+def test_a_seed_may_be_any_number_that_aer_takes(seed, engine):
+    options = {"seed_simulator": seed, "shots": 50}
+    backend = ProcessBackend(AerSimulator(), engine=engine, max_circuits_per_task=1)
+    result = backend.run([ghz(2)] * 2, **options).result(DEADLINE)
+    assert result.get_counts() == AerSimulator().run([ghz(2)] * 2, **options).result().get_counts()
+
+
+def test_values_for_a_circuit_without_parameters_make_no_more_of_it(engine):
+    options = {"parameter_binds": [{a: [1, 2, 3]}, {a: [1], b: [2]}], "seed_simulator": 3}
+    backend = ProcessBackend(AerSimulator(), engine=engine, max_circuits_per_task=1)
+    result = backend.run([ghz(2), rotated()], **options).result(DEADLINE)
+    assert result.get_counts() == AerSimulator().run([ghz(2), rotated()], **options).result().get_counts()
+
+
+def test_saved_states_have_the_global_phase_of_the_undivided_run(engine):
+    circuit = QuantumCircuit(1, global_phase=a)
+    circuit.rx(b, 0)
+    circuit.save_statevector()
+    options = {"parameter_binds": [{a: [0.1, 0.2, 0.3], b: [1, 2, 3]}]}
+    result = ProcessBackend(AerSimulator(), engine=engine).run(circuit, **options).result(DEADLINE)
+    stock = AerSimulator().run(circuit, **options).result()
+    for ours, theirs in zip(result.results, stock.results, strict=True):
+        assert ours.data.statevector == theirs.data.statevector
 
 
 def test_without_a_seed_equal_circuits_have_different_memories(engine):

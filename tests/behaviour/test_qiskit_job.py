@@ -99,6 +99,7 @@ def assert_partial(result, why):
 def test_cancel_of_a_running_wide_circuit_ends_it_and_what_has_ended_is_left():
     with ProcessBackend(AerSimulator(), workers=2, max_circuits_per_task=1) as own:
         job = running(own.run([bell("first"), endless(16), bell("last")], shots=10, **FIRM), ended=2)
+        assert job.progress().fraction == pytest.approx(2 / 3)
         assert job.cancel() is True
         job.wait_for_final_state(DEADLINE)
         assert job.status() is JobStatus.CANCELLED
@@ -234,6 +235,7 @@ def test_the_result_says_where_when_and_what(backend):
     assert result.get_counts("a") != {} != result.get_counts("b")
     assert job.queue_position() is None
     assert job.metrics().worker_pid not in (None, os.getpid())
+    assert job.metrics().timestamps[JobStatus.QUEUED] <= job.metrics().timestamps[job.status()]
     assert repr(job).startswith("<QiskitJob ")
 
 
@@ -256,6 +258,13 @@ def test_a_wait_that_runs_out_raises_qiskits_error(backend):
         job.cancel()
     with pytest.raises(procjob.JobError):
         backend.run(bell()).submit()
+
+
+@pytest.mark.parametrize(("limit", "count"), [({"max_circuits_per_task": 1}, 4), ({"max_shots_per_task": 300}, 1)])
+def test_progress_counts_the_pieces_that_have_ended(limit, count):
+    with ProcessBackend(AerSimulator(), workers=0, **limit) as inline:
+        job = inline.run([bell()] * count, shots=1200)
+    assert (job.progress().done, job.progress().total) == (4, 4)
 
 
 def test_wait_and_as_completed_take_them(backend):

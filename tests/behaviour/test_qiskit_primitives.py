@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 import time
+import warnings
 from concurrent.futures import Future
 
 import numpy as np
@@ -33,6 +36,7 @@ from qiskit_aer.primitives import EstimatorV2, SamplerV2
 
 from procjob.engine import InlineEngine, ProcessEngine
 from procjob.qiskit import CircuitError, ProcessBackend, ProcessEstimator, ProcessSampler, QiskitPrimitiveJob
+from procjob.qiskit.machine import megabytes_granted
 
 DEADLINE = 60.0
 
@@ -258,6 +262,41 @@ def test_a_circuit_without_parameters_is_run_as_often_as_the_shape_of_its_values
         assert contents(sampler.run([pub]).result(DEADLINE)) == contents(stock.run([pub]).result())
 
 
+@pytest.mark.parametrize(
+    ("kind", "stock"),
+    [
+        (ProcessSampler, SamplerV2()),
+        (ProcessSampler, StatevectorSampler(seed=5)),
+        (ProcessEstimator, StatevectorEstimator()),
+        (ProcessEstimator, BackendEstimatorV2(backend=AerSimulator())),
+    ],
+    ids=["Aer", "Statevector", "Statevector estimator", "Backend estimator"],
+)
+def test_no_pub_at_all_gives_what_the_undivided_one_gives(kind, stock, engine):
+    with kind(stock, engine=engine) as parallel:
+        assert contents(parallel.run([]).result(DEADLINE)) == contents(stock.run([]).result())
+
+
+def test_each_worker_has_its_share_of_the_memory_unless_the_primitive_says_otherwise(engine):
+    said = SamplerV2(options={"backend_options": {"max_memory_mb": 999}})
+    for stock, expected in ((SamplerV2(), megabytes_granted() // 2), (said, 999)):
+        with ProcessSampler(stock, engine=engine) as sampler:
+            told = sampler.run([measured()]).result(DEADLINE)[0].metadata["simulator_metadata"]
+        assert told["max_memory_mb"] == expected
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_runs_on_the_same_workers_and_a_pickle_is_refused(copied, engine):
+    with ProcessSampler(StatevectorSampler(seed=5), engine=engine, retries=1) as sampler:
+        twin = copied(sampler)
+        job = twin.run([measured()])
+        assert contents(job.result(DEADLINE)) == contents(sampler.run([measured()]).result(DEADLINE))
+        assert job.backend() is twin
+        assert twin.wrapped is not sampler.wrapped
+        with pytest.raises(TypeError, match="ProcessSampler has workers and cannot be pickled"):
+            pickle.dumps(sampler)
+
+
 def test_a_switch_with_a_default_case_travels(engine):
     circuit = QuantumCircuit(1, 1)
     circuit.measure(0, 0)
@@ -369,10 +408,12 @@ def test_what_is_raised_in_a_worker_is_raised_here_with_the_pub_that_did_it(engi
 
 def test_a_circuit_that_measures_nothing_is_warned_about_once_with_its_number(engine):
     with ProcessSampler(SamplerV2(), engine=engine) as sampler:
-        with pytest.warns(UserWarning, match="1-th pub") as caught:
+        with warnings.catch_warnings(record=True) as caught:  # others may come, from the workers
+            warnings.simplefilter("always")
             job = sampler.run([measured(), QuantumCircuit(1)])
         job.result(DEADLINE)
-    assert sum("registers" in str(warning.message) for warning in caught) == 1
+    (said,) = [str(warning.message) for warning in caught if "registers" in str(warning.message)]
+    assert "1-th pub" in said
     assert not [log for log in job.logs() if "registers" in log.text]
 
 
@@ -403,7 +444,6 @@ def test_what_is_no_primitive_of_the_kind_is_refused(kind, primitive, words):
 @pytest.mark.parametrize(
     ("pubs", "error", "words"),
     [
-        ([], CircuitError, "pubs is empty"),
         (measured(), TypeError, "put a single one into a list"),
         ("ab", TypeError, "pubs must be a list"),
         (7, TypeError, "pubs must be a list"),
@@ -443,9 +483,21 @@ def test_an_observable_of_another_width_is_refused_with_the_number_of_its_pub():
         estimator.run([(circuit, "ZZ"), (circuit, "ZZZ")])
 
 
-def test_an_option_that_is_none_is_refused_by_name():
-    with ProcessSampler(StatevectorSampler(), workers=0) as sampler, pytest.raises(TypeError, match="'shoots'"):
-        sampler.run([measured()], shoots=3)
+@pytest.mark.parametrize("option", ["shoots", "max_memory_mb"])
+def test_an_option_that_is_none_is_refused_by_name(option):
+    with ProcessSampler(StatevectorSampler(), workers=0) as sampler, pytest.raises(TypeError, match=option):
+        sampler.run([measured()], **{option: 3})
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0)])
+def test_a_pub_without_points_is_refused_with_its_number_where_it_would_crash(shape, engine):
+    pub = (ansatz("none"), "ZZ", np.zeros((*shape, 2)))
+    refused = pytest.raises(CircuitError, match=r"pub 1 \('none'\) has no points.*0")
+    with ProcessEstimator(EstimatorV2(), engine=engine) as estimator, refused:
+        estimator.run([(measured(), "ZZ"), pub])
+    stock = StatevectorEstimator()
+    with ProcessEstimator(stock, engine=engine) as estimator:
+        assert contents(estimator.run([pub]).result(DEADLINE)) == contents(stock.run([pub]).result())
 
 
 def test_a_job_of_a_primitive_is_of_one_type():

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-import difflib
-import inspect
 from collections.abc import Iterable, Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Never
+from typing import TYPE_CHECKING, Any
 
-import psutil
 from qiskit import QuantumCircuit
 from qiskit.providers import BackendV2, Options
 from qiskit.transpiler import Target
 
-from procjob.backend import Backend
 from procjob.engine import Engine, ExecutorEngine
 from procjob.errors import NotPicklableError
 from procjob.parts import Parts
 from procjob.pool import checks
-from procjob.pool.actions import Limits
 from procjob.pool.environment import cores_granted
 from procjob.pool.pickling import dumps
 from procjob.qiskit.builtin import StatevectorBackend
-from procjob.qiskit.errors import CircuitError
+from procjob.qiskit.inputs import check_options, checked_binds, checked_circuits, options_of, parameters_of
 from procjob.qiskit.job import QiskitJob
-from procjob.qiskit.pieces import Run, free_parameters
+from procjob.qiskit.machine import megabytes_granted
+from procjob.qiskit.pieces import Run
 from procjob.qiskit.simulation import Simulation, is_aer
+from procjob.qiskit.wrapping import Runner, Wrapping, changed, is_plain
 from procjob.simulators import StatevectorSimulator
 
 if TYPE_CHECKING:
@@ -36,13 +30,9 @@ if TYPE_CHECKING:
 
 #: Qubits from which on Aer uses threads for one circuit (its ``statevector_parallel_threshold``).
 WIDE = 14
-#: Run options of Qiskit's own layers (its backend primitives, say), which hand them to any backend: passed on.
-RUN_OPTIONS = ("meas_level", "meas_return", "rep_delay", "init_qubits", "use_measure_esp", "memory_slots")
-JOB_OPTIONS = ("time_limit", "memory_limit", "retries", "grace", "tags", "metadata", "job_id")
-_PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
-class ProcessBackend(BackendV2):
+class ProcessBackend(Wrapping[BackendV2], BackendV2):
     """A Qiskit backend whose ``run`` uses all cores and returns jobs that can be watched, limited and cancelled.
 
     Everything but ``run`` is that of the wrapped backend: ``target``, ``options``, ``configuration()`` and the rest. The
@@ -87,6 +77,8 @@ class ProcessBackend(BackendV2):
         ['00', '11']
     """
 
+    _runner: _Runner
+
     def __init__(
         self,
         backend: BackendV2 | StatevectorSimulator | None = None,
@@ -123,7 +115,7 @@ class ProcessBackend(BackendV2):
             online_date=backend.online_date,
             backend_version=backend.backend_version,
         )
-        self._cores, self._memory = cores_granted(), psutil.virtual_memory().total // 2**20
+        self._cores = cores_granted()
         self._aer = is_aer(backend)
         if self._aer and engine is None and "threads_per_worker" not in settings:
             # Aer never uses more threads than this says; each run says how many it may use (`_share`).
@@ -134,16 +126,10 @@ class ProcessBackend(BackendV2):
         except NotPicklableError:
             dumps(backend, label="backend")  # raises with the path from there
             raise
-        self._sent = _options_of(backend)
+        self._sent = options_of(backend)
         self._stale = False
-        self._original: ProcessBackend | None = None  # whose workers a copy uses
 
     # ------------------------------------------------------------ what is the wrapped one's
-
-    @property
-    def wrapped(self) -> BackendV2:
-        """The backend that runs in the workers."""
-        return self._wrapped
 
     @property
     def target(self) -> Target:
@@ -159,24 +145,14 @@ class ProcessBackend(BackendV2):
     def set_options(self, **fields: Any) -> None:
         """Set options of the wrapped backend; the runs after this have them."""
         self._wrapped.set_options(**fields)
-        known = _options_of(self._wrapped)
+        known = options_of(self._wrapped)
         self._stale |= any(field not in known for field in fields)  # it is kept elsewhere: Aer's configuration, say
 
     @classmethod
     def _default_options(cls) -> Options:
         return Options()
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or "_wrapped" not in self.__dict__:
-            raise AttributeError(name)
-        return getattr(self._wrapped, name)
-
     # ------------------------------------------------------------ jobs
-
-    @property
-    def workers(self) -> int:
-        """Number of tasks that can execute at once; 0: in the caller."""
-        return self._runner.workers
 
     def run(
         self,
@@ -202,14 +178,16 @@ class ProcessBackend(BackendV2):
             RuntimeError: the backend is closed.
         """
         if isinstance(run_input, tuple) and not run_input:
-            their_name = _parameters(self._wrapped.run)[:1]
+            their_name = parameters_of(self._wrapped.run)[:1]
             run_input = options.pop(their_name[0], ()) if their_name else ()
-        circuits = _checked_circuits(run_input)
-        binds = _checked_binds(circuits, parameter_binds)
-        self._check_options(options)
+        circuits = checked_circuits(run_input)
+        binds = checked_binds(circuits, parameter_binds)
+        check_options(self._wrapped, options)
         run = Run(circuits, binds)
         try:
-            job = self._runner.run(run, **{**self._share(run), **self._news(), **options})
+            news = self._news(options)
+            share = {key: value for key, value in self._share(run).items() if options.get(key) is None}
+            job = self._runner.run(run, **{**news, **options, **share})
         except NotPicklableError:
             for index, circuit in enumerate(circuits):
                 dumps(circuit, label=f"circuit {index} ({circuit.name!r})")  # raises for the one that it is about
@@ -230,43 +208,10 @@ class ProcessBackend(BackendV2):
         """Return the jobs in the store; without one, those alive of this backend. See `procjob.Backend.jobs`."""
         return self._runner.jobs(limit, skip, **query)
 
-    def close(self, *, wait: bool = True, cancel: bool = False) -> None:
-        """End the workers; see `procjob.Backend.close`."""
-        self._runner.close(wait=wait, cancel=cancel)
-
-    def __enter__(self) -> ProcessBackend:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._runner.__exit__(exc_type, exc, traceback)
-
-    def __reduce__(self) -> Never:
-        raise TypeError("a ProcessBackend has workers and cannot be pickled; make one around its `wrapped`")
-
-    def __copy__(self) -> ProcessBackend:
-        return self._around(copy.copy(self._wrapped))
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> ProcessBackend:
-        return self._around(copy.deepcopy(self._wrapped, memo))
-
-    def _around(self, wrapped: BackendV2) -> ProcessBackend:
-        """Return a backend around a copy of the wrapped one. It uses the workers of this one, and keeps them."""
-        runner = self._runner
-        twin = ProcessBackend(
-            wrapped,
-            engine=runner.engine,
-            max_circuits_per_task=runner.simulation.max_circuits,
-            max_shots_per_task=runner.simulation.max_shots,
-            store=runner.store,
-            **dataclasses.asdict(runner.limits),
-        )
-        twin._original = self
-        return twin
-
-    def __repr__(self) -> str:
-        return f"ProcessBackend({self._wrapped!r}, workers={self.workers})"
+    def _settings(self) -> dict[str, Any]:
+        simulation = self._runner.simulation
+        most = {"max_circuits_per_task": simulation.max_circuits, "max_shots_per_task": simulation.max_shots}
+        return {**super()._settings(), **most, "store": self.store}
 
     def _share(self, run: Run) -> dict[str, Any]:
         """Return the options that keep Aer's threads and memory within what the machine has, for all workers together.
@@ -280,33 +225,23 @@ class ProcessBackend(BackendV2):
             tasks = min(tasks, sum(run.experiments()))
         share = {
             "max_parallel_threads": max(1, self._cores // tasks),
-            "max_memory_mb": self._memory // tasks,
+            "max_memory_mb": megabytes_granted() // tasks,
         }
         return {key: value for key, value in share.items() if not getattr(self._wrapped.options, key, None)}
 
-    def _news(self) -> dict[str, Any]:
-        """Return the options that were changed since the workers got their copy; make a new copy for the heavy ones."""
-        current = _options_of(self._wrapped)
-        changed = {key for key in current.keys() | self._sent.keys() if not _same(current, self._sent, key)}
-        if self._stale or not all(
-            isinstance(current.get(key), _PLAIN) and current.get(key) is not None for key in changed
-        ):
+    def _news(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that were changed since the workers got their copy; make a new copy for the heavy ones.
+
+        One that a run gives as None is as a rule that of the backend, so the workers need a new copy for it, too.
+        """
+        current = options_of(self._wrapped)
+        names = changed(current, self._sent)
+        light = all(is_plain(current.get(key)) and current.get(key) is not None for key in names)
+        if self._stale or not light or any(key in options and options[key] is None for key in names):
             self._runner.ship()
             self._sent, self._stale = current, False
             return {}
-        return {key: current[key] for key in changed}
-
-    def _check_options(self, options: Mapping[str, Any]) -> None:
-        allowed = (*JOB_OPTIONS, *RUN_OPTIONS)
-        strange = [name for name in options if name not in allowed and name not in self._wrapped.options]
-        if options.get("executor") is not None:
-            raise TypeError("executor cannot be given to run: give it to AerSimulator, or to ProcessBackend as engine=")
-        for name in strange:
-            known = {*_options_of(self._wrapped), *JOB_OPTIONS, *_parameters(self._wrapped.run)[1:]}
-            if name not in known and not _aer_takes(self._wrapped, name):
-                close = difflib.get_close_matches(name, known, n=3)
-                hint = f"did you mean {' or '.join(close)}?" if close else f"it takes {', '.join(sorted(known))}"
-                raise TypeError(f"{self.name} takes no option {name!r}; {hint}")
+        return {key: current[key] for key in names}
 
 
 def _pass_on(name: str) -> property:
@@ -319,28 +254,13 @@ for _name in vars(BackendV2).keys() - vars(ProcessBackend).keys():
         setattr(ProcessBackend, _name, _pass_on(_name))
 
 
-class _Runner(Backend):
+class _Runner(Runner):
     """The `procjob.Backend` behind a `ProcessBackend`, whose jobs are Qiskit's."""
 
     def __init__(self, owner: ProcessBackend, simulation: Simulation, **settings: Any) -> None:
         super().__init__(simulation, name=owner.name, **settings)
         self.simulation = simulation
         self._owner = owner
-
-    @property
-    def limits(self) -> Limits:
-        """Those of a job that sets none."""
-        return self._limits
-
-    def busy(self) -> bool:
-        """Whether a job of this backend is not final."""
-        with self._jobs_lock:
-            jobs = list(self._jobs)
-        return not all(job.in_final_state() for job in jobs)
-
-    def ship(self) -> None:
-        """Have the jobs from now on use the simulator as it is now."""
-        self._shipped = self._engine.ship(self.simulator, label="backend")
 
     def _as_seen(self) -> ProcessBackend:
         return self._owner
@@ -359,9 +279,6 @@ class _Runner(Backend):
         return job
 
 
-# ---------------------------------------------------------------- checks
-
-
 def _default_backend() -> BackendV2:
     try:
         from qiskit_aer import AerSimulator
@@ -370,78 +287,3 @@ def _default_backend() -> BackendV2:
 
         return BasicSimulator()
     return AerSimulator()
-
-
-def _options_of(backend: BackendV2) -> dict[str, Any]:
-    return dict(backend.options.items())
-
-
-def _same(one: Mapping[str, Any], other: Mapping[str, Any], key: str) -> bool:
-    if key not in one or key not in other:
-        return False
-    a, b = one[key], other[key]
-    return a is b or (type(a) is type(b) and isinstance(a, _PLAIN) and a == b)
-
-
-def _parameters(run: Any) -> list[str]:
-    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [name for name, parameter in inspect.signature(run).parameters.items() if parameter.kind in kinds]
-
-
-def _aer_takes(backend: BackendV2, name: str) -> bool:
-    try:
-        from qiskit_aer.backends.aerbackend import AerBackend
-        from qiskit_aer.backends.controller_wrappers import AerConfig
-    except ImportError:
-        return False
-    return isinstance(backend, AerBackend) and not name.startswith("_") and hasattr(AerConfig, name)
-
-
-def _checked_circuits(run_input: Any) -> list[QuantumCircuit]:
-    circuits = [run_input] if isinstance(run_input, QuantumCircuit) else run_input
-    if isinstance(circuits, (str, bytes)) or not isinstance(circuits, Iterable):
-        raise TypeError(f"run_input must be a QuantumCircuit or a list of them, not {run_input!r}")
-    circuits = list(circuits)
-    if not circuits:
-        raise CircuitError("run_input has no circuit; give at least one")
-    for index, circuit in enumerate(circuits):
-        if not isinstance(circuit, QuantumCircuit):
-            raise TypeError(f"run_input[{index}] must be a QuantumCircuit, not {circuit!r}")
-    return circuits
-
-
-def _checked_binds(circuits: list[QuantumCircuit], given: Any) -> list[dict[Any, list[Any]]] | None:
-    if not given:
-        for index, circuit in enumerate(circuits):
-            if free := free_parameters(circuit):
-                names = ", ".join(parameter.name for parameter in free)
-                raise CircuitError(
-                    f"circuit {index} ({circuit.name!r}) has parameters without values: {names}; give "
-                    "parameter_binds, or bind them with assign_parameters"
-                )
-        return None
-    binds = list(given)
-    if len(binds) != len(circuits):
-        raise CircuitError(f"parameter_binds has {len(binds)} tables for {len(circuits)} circuits; give one for each")
-    return [
-        _checked_table(index, circuit, table)
-        for index, (circuit, table) in enumerate(zip(circuits, binds, strict=True))
-    ]
-
-
-def _checked_table(index: int, circuit: QuantumCircuit, table: Any) -> dict[Any, list[Any]]:
-    where = f"parameter_binds[{index}] for circuit {circuit.name!r}"
-    if not isinstance(table, Mapping):
-        raise TypeError(f"{where} must map parameters to lists of values, not {table!r}")
-    columns = {}
-    for parameter, values in table.items():
-        if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-            raise TypeError(f"{where}: the values of {parameter} must be a list, not {values!r}")
-        columns[parameter] = list(values)
-    lengths = {str(parameter): len(values) for parameter, values in columns.items()}
-    if len(set(lengths.values())) > 1 or 0 in lengths.values():
-        raise CircuitError(f"{where}: all lists must have the same length, at least 1; they have {lengths}")
-    missing = [parameter.name for parameter in free_parameters(circuit) if parameter not in columns]
-    if missing:
-        raise CircuitError(f"{where} has no values for {', '.join(missing)}")
-    return columns

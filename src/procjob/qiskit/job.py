@@ -66,7 +66,7 @@ class QiskitJob(Job, JobV1):
         return self._given(result)
 
     def metrics(self) -> JobMetrics:
-        """Return times and costs so far; the keys of ``timestamps`` are procjob's statuses."""
+        """Return times and costs so far; the keys of ``timestamps`` are Qiskit's statuses."""
         return replace(super().metrics(), threads=self.threads)
 
     def circuits(self) -> list[Any]:
@@ -91,9 +91,8 @@ class QiskitJob(Job, JobV1):
         return result
 
     def _seconds(self) -> float:
-        entered = self.metrics().timestamps
-        began = entered.get(JobStatus.RUNNING, entered[JobStatus.QUEUED])
-        return entered[self._state()] - began
+        entered = {status.name: time for status, time in self.metrics().timestamps.items()}
+        return entered[self._state().name] - entered.get("RUNNING", entered["QUEUED"])
 
     def _shown(self, status: JobStatus) -> Any:
         return QiskitStatus[status.name]

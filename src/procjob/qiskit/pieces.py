@@ -9,14 +9,14 @@ counts as in the undivided run.
 from __future__ import annotations
 
 import copy
-import io
+import copyreg
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
-from qiskit import QuantumCircuit, qpy
-from qiskit.circuit import Parameter
+from qiskit import QuantumCircuit
+from qiskit.circuit import CASE_DEFAULT, Parameter
 from qiskit.result import Result
 
 from procjob.qiskit.shots import merge, seed_of, sizes
@@ -26,7 +26,11 @@ AER_SEED_STEP = 2113
 #: Pieces a worker, so that one slow piece does not keep the others waiting for long.
 PIECES_PER_WORKER = 4
 
+T = TypeVar("T")
 Binds = Mapping[Any, Sequence[float]]
+
+# The default case of a ``switch`` is known by its identity, and Qiskit does not say how to pickle it: as the name of it.
+copyreg.pickle(type(CASE_DEFAULT), lambda _: "CASE_DEFAULT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +41,13 @@ class Run:
         circuits: at least one.
         binds: for each circuit, lists of equal length by parameter; None if no circuit has parameters.
         first: in the whole run, the numbers of the first circuit and of the first values of its parameters.
+        divided: it is one of several pieces.
     """
 
     circuits: Sequence[QuantumCircuit]
     binds: Sequence[Binds] | None = None
     first: tuple[int, int] = (0, 0)
+    divided: bool = False
 
     def experiments(self) -> list[int]:
         """Return the number of experiments of each circuit."""
@@ -70,26 +76,6 @@ class Run:
             before += count
         return Run(circuits, None if self.binds is None else binds, origin)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Run, ([Portable(circuit) for circuit in self.circuits], self.binds, self.first)
-
-
-class Portable:
-    """A circuit on its way to a worker, where it arrives as a circuit.
-
-    Pickle cannot read a ``switch`` with a default case back; such a circuit travels in Qiskit's own format.
-    """
-
-    def __init__(self, circuit: QuantumCircuit) -> None:
-        self._circuit = circuit
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        if not any(op.name == "switch_case" for op in operations(self._circuit)):
-            return _same, (self._circuit,)
-        file = io.BytesIO()
-        qpy.dump(self._circuit, file)
-        return _from_qpy, (file.getvalue(),)
-
 
 def operations(circuit: QuantumCircuit) -> Iterator[Any]:
     """Yield the operations of a circuit and of the blocks of its control flow."""
@@ -108,13 +94,9 @@ def free_parameters(circuit: QuantumCircuit) -> list[Parameter]:
     return [parameter for parameter in parameters if parameter not in variables]
 
 
-def _same(circuit: QuantumCircuit) -> QuantumCircuit:
-    return circuit
-
-
-def _from_qpy(data: bytes) -> QuantumCircuit:
-    circuit: QuantumCircuit = qpy.load(io.BytesIO(data))[0]
-    return circuit
+def saves(circuit: QuantumCircuit) -> bool:
+    """Whether Aer leaves something in the result besides counts."""
+    return any(operation.name.startswith("save_") for operation in operations(circuit))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +109,14 @@ class Cut:
         seed: ``seed_simulator`` of the run, if it has one.
         seed_step: by how much the seed grows from one experiment to the next; None: nobody knows, so a run with a seed
             is not cut between circuits unless ``circuits`` says so.
+        most: experiments that the backend takes at once; None: any number.
     """
 
     circuits: int | None
     shots: int | None
     seed: int | None
     seed_step: int | None
+    most: int | None = None
 
 
 def divide(
@@ -151,9 +135,10 @@ def divide(
     whole = cut.seed is not None and cut.seed_step is None
     largest = cut.circuits or (total if whole else math.ceil(total / (workers * PIECES_PER_WORKER)))
     blocks = sizes(shots, cut.shots)
-    pieces = []
-    for begin in range(0, total, largest):
-        part = run.cut(begin, min(begin + largest, total))
+    pieces, begin = [], 0
+    together = list(packed(_units(run), int, largest if cut.most is None or whole else min(largest, cut.most)))
+    for units in together:
+        part = replace(run.cut(begin, begin + sum(units)), divided=len(together) * len(blocks) > 1)
         for block, size in enumerate(blocks):
             own = dict(options)
             if len(blocks) > 1:
@@ -161,7 +146,32 @@ def divide(
             if cut.seed is not None:
                 own["seed_simulator"] = seed_of(cut.seed, block) + (cut.seed_step or 0) * begin
             pieces.append((part, own))
+        begin += sum(units)
     return pieces, lambda results: join(results, len(blocks))
+
+
+def _units(run: Run) -> Iterator[int]:
+    """Yield how many experiments at a time have to stay together.
+
+    Aer leaves out the global phase of a circuit for the first of its values, so a saved state tells where a piece begins.
+    """
+    for circuit, count in zip(run.circuits, run.experiments(), strict=True):
+        together = getattr(circuit.global_phase, "parameters", None) and saves(circuit)
+        yield from [count] if together else [1] * count
+
+
+def packed(items: Iterable[T], weight: Callable[[T], int], limit: int) -> Iterator[list[T]]:
+    """Yield lists of consecutive items that weigh ``limit`` at most, or are one item each."""
+    together: list[T] = []
+    total = 0
+    for item in items:
+        if together and total + weight(item) > limit:
+            yield together
+            together, total = [], 0
+        together.append(item)
+        total += weight(item)
+    if together:
+        yield together
 
 
 def join(results: Sequence[Result], blocks: int = 1) -> Result:
@@ -171,9 +181,18 @@ def join(results: Sequence[Result], blocks: int = 1) -> Result:
     groups = [results[at : at + blocks] for at in range(0, len(results), blocks)]
     joined = copy.copy(results[0])  # with what this version of Qiskit keeps besides
     joined._metadata = dict(joined._metadata)
+    told = [result._metadata["metadata"] for result in results if result._metadata.get("metadata")]
+    if told:
+        joined._metadata["metadata"] = _costs(told)
     joined.results = [merge(same) for group in groups for same in zip(*(r.results for r in group), strict=True)]
     failed = next((result for result in results if not result.success), None)
     if failed is not None:
         some = any(experiment.success for experiment in joined.results)
         joined.success, joined.status = False, "PARTIAL COMPLETED" if some else failed.status  # as Aer says it
     return joined
+
+
+def _costs(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what Aer says of the runs of some pieces: their times together; in the rest they are alike."""
+    times = {key for one in told for key in one if key.startswith("time_taken")}
+    return {**told[0], **{key: sum(one.get(key, 0) for one in told) for key in times}}

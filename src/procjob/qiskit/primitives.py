@@ -5,18 +5,24 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from numbers import Real
-from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from qiskit import QuantumCircuit
-from qiskit.primitives import BaseEstimatorV2, BasePrimitiveJob, BaseSamplerV2, PrimitiveResult
+from qiskit.primitives import (
+    BaseEstimatorV2,
+    BasePrimitiveJob,
+    BaseSamplerV2,
+    PrimitiveResult,
+    StatevectorEstimator,
+    StatevectorSampler,
+)
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import JobStatus as QiskitStatus
 from qiskit.providers import JobV1
 
-from procjob.backend import Backend
 from procjob.engine import Engine, Task
 from procjob.job import Job
 from procjob.parts import Parts
@@ -26,12 +32,12 @@ from procjob.qiskit.errors import CircuitError
 from procjob.qiskit.errors import JobCancelledError as QiskitJobCancelledError
 from procjob.qiskit.errors import JobError as QiskitJobError
 from procjob.qiskit.errors import JobTimeoutError as QiskitJobTimeoutError
-from procjob.qiskit.pieces import PIECES_PER_WORKER
-from procjob.qiskit.pubs import Call, Outcome, PrimitiveSimulation, join, packed, plan
+from procjob.qiskit.machine import megabytes_granted
+from procjob.qiskit.pieces import PIECES_PER_WORKER, packed
+from procjob.qiskit.pubs import Call, Outcome, PrimitiveSimulation, join, plan
 from procjob.qiskit.streams import stream_of
+from procjob.qiskit.wrapping import Runner, Wrapping, changed
 from procjob.status import JobStatus
-
-_PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 P = TypeVar("P", BaseSamplerV2, BaseEstimatorV2)
 
@@ -57,7 +63,7 @@ class QiskitPrimitiveJob(Job, BasePrimitiveJob[PrimitiveResult[Any], QiskitStatu
         return QiskitStatus[status.name]
 
 
-class _ProcessPrimitive(Generic[P]):
+class _ProcessPrimitive(Wrapping[P]):
     """What the two have in common: all but the kind of their pubs."""
 
     def __init__(self, primitive: P, workers: int | None, engine: Engine | None, settings: Mapping[str, Any]) -> None:
@@ -66,43 +72,14 @@ class _ProcessPrimitive(Generic[P]):
         self._runner = _Runner(self, primitive, workers=workers, engine=engine, **settings)
 
     @property
-    def wrapped(self) -> P:
-        """The primitive that runs in the workers."""
-        return self._wrapped
-
-    @property
-    def workers(self) -> int:
-        """Number of tasks that can execute at once; 0: in the caller."""
-        return self._runner.workers
-
-    @property
     def name(self) -> str:
         """The name of the wrapped primitive's class."""
         return type(self._wrapped).__name__
 
-    def close(self, *, wait: bool = True, cancel: bool = False) -> None:
-        """End the workers; see `procjob.Backend.close`."""
-        self._runner.close(wait=wait, cancel=cancel)
-
-    def __enter__(self) -> Any:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._runner.__exit__(exc_type, exc, traceback)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._wrapped!r}, workers={self.workers})"
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or "_wrapped" not in self.__dict__:
-            raise AttributeError(name)
-        return getattr(self._wrapped, name)
-
     def _submit(self, pubs: list[Any], job_options: Mapping[str, Any]) -> QiskitPrimitiveJob:
+        _check_points(self._wrapped, pubs)
         current = _settings_of(self._wrapped)
-        if not _same(current, self._sent):
+        if changed(current, self._sent):
             self._runner.ship()
             self._sent = current
         job = self._runner.run(pubs, **job_options)
@@ -169,7 +146,7 @@ class ProcessSampler(_ProcessPrimitive[BaseSamplerV2], BaseSamplerV2):
         Raises:
             TypeError: ``shots`` is no whole number, something is no pub, or an option is unknown.
             ValueError: ``shots`` is less than 1.
-            CircuitError: there is no pub, or one has no values for its parameters; its number is said.
+            CircuitError: a pub has no values for its parameters, or no points; its number is said.
             NotPicklableError: a pub cannot be sent to a worker.
             RuntimeError: the sampler is closed.
         """
@@ -253,7 +230,7 @@ class ProcessEstimator(_ProcessPrimitive[BaseEstimatorV2], BaseEstimatorV2):
         Raises:
             TypeError: ``precision`` is no number, something is no pub, or an option is unknown.
             ValueError: ``precision`` is negative or not finite.
-            CircuitError: there is no pub, or one is not consistent; its number is said.
+            CircuitError: a pub is not consistent, or has no points; its number is said.
             NotPicklableError: a pub cannot be sent to a worker.
             RuntimeError: the estimator is closed.
         """
@@ -268,16 +245,12 @@ class ProcessEstimator(_ProcessPrimitive[BaseEstimatorV2], BaseEstimatorV2):
         return self._submit(coerced, job_options)
 
 
-class _Runner(Backend):
+class _Runner(Runner):
     """The `procjob.Backend` behind a primitive, whose jobs are Qiskit's."""
 
     def __init__(self, owner: _ProcessPrimitive[Any], primitive: Any, **settings: Any) -> None:
         super().__init__(PrimitiveSimulation(primitive), name=type(primitive).__name__, **settings)
         self._owner = owner
-
-    def ship(self) -> None:
-        """Have the jobs from now on use the primitive as it is now."""
-        self._shipped = self._engine.ship(self.simulator, label="primitive")
 
     def _make_job(self, job_id: str, **settings: Any) -> QiskitPrimitiveJob:
         return QiskitPrimitiveJob(self._owner, job_id, **settings)
@@ -285,15 +258,14 @@ class _Runner(Backend):
     def _task(self, run_input: Any, options: Mapping[str, Any], empty: Task) -> Parts:
         points = sum(max(1, pub.parameter_values.size) for pub in run_input)
         limit = math.ceil(points / (self.workers * PIECES_PER_WORKER)) if self.workers > 1 else points
-        calls = plan(run_input, stream_of(self._owner.wrapped), limit)
+        nothing = Call((), (), None)  # what comes of no pub the primitive says itself
+        calls = plan(run_input, stream_of(self._owner.wrapped), limit) or [nothing]
 
         def joined(outcomes: list[list[Outcome]]) -> PrimitiveResult[Any]:
             return join(run_input, calls, [outcome for some in outcomes for outcome in some])
 
-        pieces = packed(calls, _points, limit)
-        return Parts(
-            [Task(empty.fn, (piece,), limits=empty.limits, describe=empty.describe) for piece in pieces], joined
-        )
+        memory = megabytes_granted() // max(1, self.workers)
+        return Parts([replace(empty, args=(piece, memory)) for piece in packed(calls, _points, limit)], joined)
 
 
 # ---------------------------------------------------------------- checks
@@ -320,9 +292,17 @@ def _coerced(pubs: Any, kind: Any, default: Any) -> list[Any]:
             raise TypeError(f"pub {index} is no pub: {exc}") from exc
         except Exception as exc:
             raise CircuitError(f"pub {index} cannot be run: {exc}") from exc
-    if not coerced:
-        raise CircuitError("pubs is empty; give at least one")
     return coerced
+
+
+def _check_points(primitive: Any, pubs: Iterable[Any]) -> None:
+    """Refuse pubs without points where they are not known to work: Aer's estimator crashes on them."""
+    if not isinstance(primitive, (StatevectorSampler, StatevectorEstimator)):
+        for index, pub in enumerate(pubs):
+            if pub.size == 0:
+                raise CircuitError(
+                    f"pub {index} ({pub.circuit.name!r}) has no points: its shape is {pub.shape}; leave it out"
+                )
 
 
 def _checked_precision(name: str, value: Any) -> float:
@@ -348,14 +328,6 @@ def _settings_of(primitive: Any) -> dict[str, Any]:
             if isinstance(value, Mapping):
                 found |= {f"{where}{name}[{key!r}]": entry for key, entry in value.items()}
     return found
-
-
-def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return one.keys() == other.keys() and all(
-        value is other[name]
-        or (isinstance(value, _PLAIN) and type(value) is type(other[name]) and value == other[name])
-        for name, value in one.items()
-    )
 
 
 def _points(call: Call) -> int:

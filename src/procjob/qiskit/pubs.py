@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from qiskit.primitives import BitArray, DataBin, PrimitiveResult
@@ -24,8 +24,8 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from procjob.pool.pickling import add_note
 from procjob.pool.session import in_worker, report_progress
-from procjob.qiskit.pieces import Portable
-from procjob.qiskit.simulation import stay_in_this_thread
+from procjob.qiskit.pieces import packed
+from procjob.qiskit.simulation import is_aer, stay_in_this_thread
 from procjob.qiskit.streams import Children, Counted, Seed, Stream, seeded
 
 #: Circuits of so many qubits take so long that each point of theirs is worth a worker.
@@ -34,7 +34,6 @@ WIDE = 10
 BLOCK = 8
 
 Pub = Any  # SamplerPub or EstimatorPub, which share all that is used here
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class Cut:
     points: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """What a primitive is given in one go: parts of pubs, and the seed."""
 
@@ -66,9 +65,6 @@ class Call:
     def points(self) -> int:
         """The number of points, at least one for each pub."""
         return sum(max(1, cut.points) for cut in self.cuts)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _call, (self.cuts, [_Portable(pub) for pub in self.pubs], self.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,20 +123,6 @@ def _runs(pubs: Sequence[Pub], indices: Sequence[int], stream: Counted, limit: i
         yield from ([cut] for index in indices for cut in cuts(index, pubs[index], _block(pubs[index])))
     else:
         yield from packed((cut for index in indices for cut in cuts(index, pubs[index], limit)), _weight, limit)
-
-
-def packed(items: Iterable[T], weight: Callable[[T], int], limit: int) -> Iterator[list[T]]:
-    """Yield lists of consecutive items that weigh ``limit`` at most, or are one item each."""
-    together: list[T] = []
-    total = 0
-    for item in items:
-        if together and total + weight(item) > limit:
-            yield together
-            together, total = [], 0
-        together.append(item)
-        total += weight(item)
-    if together:
-        yield together
 
 
 def cuts(index: int, pub: Pub, limit: int) -> Iterator[Cut]:
@@ -214,11 +196,19 @@ class PrimitiveSimulation:
     def __init__(self, primitive: Any) -> None:
         self._primitive = primitive
 
-    def __call__(self, calls: Sequence[Call]) -> list[Outcome]:
-        """Run calls one after another, in the thread that asks."""
+    def __call__(self, calls: Sequence[Call], max_memory_mb: int | None = None, /) -> list[Outcome]:
+        """Run calls one after another, in the thread that asks.
+
+        Args:
+            calls: what to run.
+            max_memory_mb: what Aer may use, unless the options of the primitive say so.
+        """
         if in_worker():
             stay_in_this_thread()
-        outcomes, done, total = [], 0, sum(call.points for call in calls)
+            backend: Any = getattr(self._primitive, "_backend", None)
+            if is_aer(backend) and not getattr(backend.options, "max_memory_mb", None):
+                backend.set_options(max_memory_mb=max_memory_mb)
+        outcomes, done, total = [], 0, max(1, sum(call.points for call in calls))
         for call in calls:
             outcomes.append(self._run(call))
             done += call.points
@@ -292,24 +282,3 @@ def _joined(name: str, shape: tuple[int, ...], pieces: list[tuple[tuple[slice, .
             raise ValueError(f"{name!r} has the shape {array.shape} where {whole[place].shape} was expected")
         whole[place] = array
     return BitArray(whole, head.num_bits) if isinstance(head, BitArray) else whole
-
-
-# ---------------------------------------------------------------- travelling
-
-
-class _Portable:
-    """A pub on its way to a worker, where it arrives as a pub."""
-
-    def __init__(self, pub: Pub) -> None:
-        self._pub = pub
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        pub = self._pub
-        circuit = Portable(pub.circuit)
-        if isinstance(pub, SamplerPub):
-            return SamplerPub, (circuit, pub.parameter_values, pub.shots, False)
-        return EstimatorPub, (circuit, pub.observables, pub.parameter_values, pub.precision, False)
-
-
-def _call(cuts: tuple[Cut, ...], pubs: list[Pub], seed: Seed) -> Call:
-    return Call(cuts, tuple(pubs), seed)

@@ -16,10 +16,10 @@ from qiskit.providers import Options
 from qiskit.result import Result
 
 from procjob.pool.pickling import add_note
-from procjob.pool.session import in_worker
+from procjob.pool.session import in_worker, report_progress
 from procjob.qiskit.builtin import StatevectorBackend
 from procjob.qiskit.noise import qubits_used, trimmed
-from procjob.qiskit.pieces import AER_SEED_STEP, Cut, Run, divide, operations
+from procjob.qiskit.pieces import AER_SEED_STEP, Cut, Run, divide, operations, saves
 
 
 class Simulation:
@@ -45,7 +45,7 @@ class Simulation:
             options["parameter_binds"] = [dict(binds) for binds in run.binds]
         if isinstance(self._backend, StatevectorBackend):
             options["first"] = run.first
-        noise = self._option("noise_model", options)
+        noise = self._noise(options)
         if noise is not None:
             options["noise_model"] = trimmed(noise, qubits_used(run.circuits))
         try:
@@ -55,6 +55,8 @@ class Simulation:
             more = f" and {len(run.circuits) - 5} more" if len(run.circuits) > 5 else ""
             add_note(exc, f"procjob: raised by {self._backend.name} while it ran {names}{more}")
             raise
+        if run.divided:  # else it is as good as done
+            report_progress(1, 1)
         if in_worker():
             _pickle_headers_without_warning(result)
         return result
@@ -63,25 +65,30 @@ class Simulation:
         self, run: Run, options: Mapping[str, Any], workers: int
     ) -> tuple[Sequence[tuple[Run, Mapping[str, Any]]], Callable[[list[Any]], Result]]:
         """See `procjob.backend.Divisible`."""
-        seed, shots = self._option("seed_simulator", options), self._option("shots", options)
-        if seed is not None and not hasattr(seed, "__index__"):
-            raise TypeError(f"seed_simulator must be a whole number or None, not {seed!r}")
+        given, shots = self._option("seed_simulator", options), _whole(self._option("shots", options))
+        seed = _whole(given)
+        if seed is None and given is not None:
+            raise TypeError(f"seed_simulator must be a whole number or None, not {given!r}")
         circuits = self.max_circuits or self._option("max_job_size", options)
-        cut = Cut(circuits, self._shots_a_piece(run, options, workers), seed, self._seed_step)
-        return divide(run, options, cut, workers, shots if isinstance(shots, int) else 1)
+        most = self._backend.max_circuits if self._seed_step is None else None  # Aer takes any number
+        cut = Cut(circuits, self._shots_a_piece(run, options, workers, shots), seed, self._seed_step, most)
+        pieces, joined = divide(run, options, cut, workers, shots or 1)
+        if options.get("noise_model") is not None:  # it travels with each piece
+            for part, own in pieces:
+                own["noise_model"] = trimmed(own["noise_model"], qubits_used(part.circuits))
+        return pieces, joined
 
-    def _shots_a_piece(self, run: Run, options: Mapping[str, Any], workers: int) -> int | None:
+    def _shots_a_piece(self, run: Run, options: Mapping[str, Any], workers: int, shots: int | None) -> int | None:
         """Return what the user said, or divide where every shot is simulated for itself and no seed fixes the counts."""
-        shots = self._option("shots", options)
-        if not isinstance(shots, int) or any(op.name.startswith("save_") for c in run.circuits for op in operations(c)):
-            return None  # what is saved in a circuit cannot be joined
-        noisy = self._option("noise_model", options) is not None
+        if shots is None or any(map(saves, run.circuits)) or self._option("meas_return", options) == "avg":
+            return None  # what is saved in a circuit, or an average, cannot be joined
+        noisy = self._noise(options) is not None
         most = self.max_shots or (self._option("max_shot_size", options) if noisy else None)
         if most is not None:
             return int(most)
         free = workers // sum(run.experiments())
-        if free < 2 or self._option("seed_simulator", options) is not None:
-            return None
+        if free < 2 or self._seed_step is None or self._option("seed_simulator", options) is not None:
+            return None  # what another backend measures besides counts, nobody knows
         return math.ceil(shots / free) if noisy or any(map(is_dynamic, run.circuits)) else None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -95,6 +102,17 @@ class Simulation:
     def _option(self, name: str, options: Mapping[str, Any]) -> Any:
         value = options.get(name)  # Aer takes None for not given
         return getattr(self._backend.options, name, None) if value is None else value
+
+    def _noise(self, options: Mapping[str, Any]) -> Any:
+        """Return the noise model of a run; if that is None, it is none: Aer has it so for this option."""
+        own = getattr(self._backend.options, "noise_model", None)
+        return options.get("noise_model", own)
+
+
+def _whole(value: Any) -> int | None:
+    """Return a number that is whole, whatever its type; None for anything else."""
+    whole = value.is_integer() if isinstance(value, float) else hasattr(value, "__index__")
+    return int(value) if whole else None
 
 
 def is_dynamic(circuit: QuantumCircuit) -> bool:

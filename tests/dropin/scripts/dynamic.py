@@ -1,8 +1,10 @@
 """Control flow: if and else, switch with a default case, for and while loops."""
 
+import numpy as np
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 from qiskit.circuit import Parameter
 from qiskit_aer import AerSimulator
+from qiskit_aer.noise import pauli_error
 
 backend = AerSimulator()
 
@@ -62,3 +64,10 @@ result = backend.run(circuits, shots=1000, seed_simulator=9).result()
 for index, circuit in enumerate(circuits):
     header = result.results[index].to_dict()["header"]
     print(circuit.name, header["name"], header["metadata"], sorted(result.get_counts(index).items()))
+
+saved = switch(default=True)
+saved.append(pauli_error([("X", 0.5), ("I", 0.5)]), [2])
+saved.metadata = {"angles": np.linspace(0, 1, 3)}
+saved.save_statevector(label="end", pershot=True)
+result = backend.run(saved, shots=5, seed_simulator=9).result()
+print(result.results[0].to_dict()["header"]["metadata"], [state.data.tolist() for state in result.data()["end"]])

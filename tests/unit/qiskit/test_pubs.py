@@ -15,7 +15,8 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit_aer.primitives import EstimatorV2, SamplerV2
 
-from procjob.qiskit.pubs import BLOCK, cuts, packed, plan
+from procjob.qiskit.pieces import packed
+from procjob.qiskit.pubs import BLOCK, cuts, plan
 from procjob.qiskit.streams import Children, stream_of
 
 
