@@ -96,6 +96,13 @@ def test_a_circuit_has_the_same_bits_alone_and_in_a_list_of_any_others(shots, pr
         assert [returned(circuit) for circuit in found] == expected
 
 
+@pytest.mark.parametrize("num_qubits", [4, 8, 11])
+def test_a_plan_without_parameters_has_the_same_bits_after_pickling(num_qubits):
+    compiled = plan.compile(volume(num_qubits, 1))
+    found = [StatevectorSimulator().run(p, shots=None) for p in (compiled, pickle.loads(pickle.dumps(compiled)))]
+    assert found[0].get_statevector().tobytes() == found[1].get_statevector().tobytes()
+
+
 def test_states_of_circuits_that_shared_a_batch_are_apart():
     result = StatevectorSimulator().run([volume(4, 1), volume(4, 2)], shots=None)
     result.get_statevector(0)[:] = 7
