@@ -4,13 +4,15 @@
     python benchmarks/simulator.py --families workers
 
 Prints microseconds a point (or circuit) and the ratio to each peer; peers that are not installed are left out. Times are the best of
-several rounds, in which all take turns. Absolute times change with the machine; the ratios are what counts.
+several rounds, in which all take turns in changing order. Absolute times change with the machine; the ratios are what counts.
 
 ansatz: <Z0 Z1> of 4 layers of ry, rz and a ladder of cx, all angles different at every point.
 qaoa: the same value after MaxCut of a 3-regular graph, p = 4.
 volume: states of a list of random circuits: unitaries on random pairs, as many layers as qubits. Circuits are prepared before: ours as
-    plans that one call runs, those of qulacs by its optimizer with the block size that is fastest. Matrices are constant, so
-    preparing takes the products of gates; up to 6 qubits both sides prepare one matrix, and what is measured is the call.
+    plans that one call runs, those of qulacs, one after the other, by its optimizer with the block size that is fastest. Matrices are
+    constant, so preparing takes the products of gates; up to 6 qubits both sides prepare one matrix, and what is measured is the call
+    (for the state |0...0>, of which ours copies a column). There are as many circuits as in a quantum volume experiment, 256, and
+    fewer from 8 qubits up, where a call's own time no longer matters.
 fresh: the same, but building and compiling such circuits are in the time; qulacs without its optimizer, which takes longer than it saves.
 shots: the ansatz with 1024 shots a point, counted.
 workers: the ansatz through `procjob.Backend`: no workers (in the caller), one, two. The machine should be quiet. The last columns are
@@ -22,6 +24,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import random
 import time
 from functools import partial
 
@@ -231,15 +234,17 @@ def points_for(family, num_qubits, gates):
 
 
 def measure(runs, seconds):
-    """Best time of each, taking turns; and what each returned."""
+    """Best time of each, taking turns, each behind every other one; and what each returned."""
     results = {name: run() for name, run in runs.items()}
+    order = list(runs)
     best = dict.fromkeys(runs, float("inf"))
     end = time.perf_counter() + seconds
     rounds = 0
     while rounds < 2 or time.perf_counter() < end:
-        for name, run in runs.items():
+        random.shuffle(order)  # what ran before leaves its data in the cache
+        for name in order:
             began = time.perf_counter()
-            run()
+            runs[name]()
             best[name] = min(best[name], time.perf_counter() - began)
         rounds += 1
     return best, results
@@ -264,7 +269,7 @@ def main():
 def makers(family, num_qubits):
     """Number of points or circuits; and for each simulator what prepares its run."""
     if family in {"volume", "fresh"}:
-        count = max(2, min(32, (1 << 16) >> num_qubits))
+        count = 256 if num_qubits <= 6 else max(4, min(64, (1 << 16) >> num_qubits))
         circuits = [volume(num_qubits, seed) for seed in range(count)]
         return count, {
             "procjob": lambda: ours_volume(num_qubits, circuits, fresh=family == "fresh"),

@@ -1,14 +1,14 @@
 """Qiskit's parameter expressions as ours: symbolic before and after, so that a batch evaluates them for all points.
 
 Qiskit has no public way to walk an expression, and its symbolic engine changed between 1.x and 2.x; but the text of one
-is plain arithmetic in both once its parameters have plain names. So it is renamed, printed, and read back as Python
-arithmetic; a few random points then have to agree with Qiskit's own value.
+is plain arithmetic in both once its parameters have plain names. So it is renamed, printed, and read back; a few random
+points then have to agree with Qiskit's own value.
 """
 
 from __future__ import annotations
 
-import ast
 import operator
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -21,13 +21,16 @@ from procjob.simulators.expressions import Angle, Parameter, evaluate
 #: Largest relative difference from Qiskit's value that is taken for rounding (Qiskit 1.x prints 15 digits).
 TOLERANCE = 1e-12
 
-_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Pow: operator.pow,
+#: How tight an operator binds, and what it does; "neg" is the minus sign in front.
+_OPERATORS: dict[str, tuple[int, Callable[..., Any]]] = {
+    "+": (1, operator.add),
+    "-": (1, operator.sub),
+    "*": (2, operator.mul),
+    "/": (2, operator.truediv),
+    "neg": (3, operator.neg),
+    "**": (4, operator.pow),
 }
+_TOKENS = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[A-Za-z_]\w*|\*\*|\S")
 _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "sin": np.sin,
     "cos": np.cos,
@@ -63,29 +66,58 @@ def angle_of(value: object) -> Angle:
     names = {plain.name: Parameter(parameter.name) for parameter, plain in renamed.items()}
     text = str(value.subs(renamed))
     try:
-        angle = _read(ast.parse(text, mode="eval").body, names)
-    except (KeyError, SyntaxError, TypeError) as exc:
+        angle = _read(text, names)
+    except (IndexError, KeyError, SyntaxError, TypeError) as exc:
         raise ValueError(f"the parameter expression {value} cannot be converted ({exc}); bind it first") from exc
     _check(value, angle, parameters)
     return angle
 
 
-def _read(node: ast.AST, names: dict[str, Parameter]) -> Angle:
-    match node:
-        case ast.Constant(value=int() | float() as number):
-            return float(number)
-        case ast.Name(id=name):
-            return names[name]
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_read(operand, names)
-        case ast.BinOp(left=left, op=op, right=right):
-            result: Angle = _BINARY[type(op)](_read(left, names), _read(right, names))
-            return result
-        case ast.Call(func=ast.Name(id=function), args=[argument]):
-            value: Angle = _FUNCTIONS[function](_read(argument, names))
-            return value
-        case _:
-            raise TypeError(f"unknown term {ast.unparse(node) if isinstance(node, ast.expr) else node!r}")
+def _read(text: str, names: dict[str, Parameter]) -> Angle:
+    """Read arithmetic as Python does, but with a stack of its own: Python's parser gives up on some thousand terms.
+
+    Raises:
+        KeyError: a name or sign is unknown.
+        SyntaxError: it is something else.
+    """
+    values: list[Any] = []
+    pending: list[str] = []  # operators, functions and opening brackets
+    complete = False  # whether a value has just ended
+    for token in _TOKENS.findall(text):
+        if token == "-" and not complete:
+            pending.append("neg")
+            continue
+        if complete != (token in _OPERATORS or token == ")"):
+            raise SyntaxError(f"{token!r} is not expected")
+        if token in _OPERATORS:
+            # Powers are taken from the right.
+            _apply(values, pending, _OPERATORS[token][0] + (token == "**"))
+            pending.append(token)
+        elif token == ")":
+            _apply(values, pending, 0)
+            if not pending:
+                raise SyntaxError("')' is not expected")
+            pending.pop()
+            if pending and pending[-1] in _FUNCTIONS:
+                values.append(_FUNCTIONS[pending.pop()](values.pop()))
+        elif token == "(" or token in _FUNCTIONS:
+            pending.append(token)
+        else:
+            values.append(float(token) if token[0] in ".0123456789" else names[token])
+        complete = token not in _OPERATORS and token != "(" and token not in _FUNCTIONS
+    _apply(values, pending, 0)
+    if pending or len(values) != 1:
+        raise SyntaxError("it ends too early")
+    angle: Angle = values[0]
+    return angle
+
+
+def _apply(values: list[Any], pending: list[str], least: int) -> None:
+    """Apply the last operators that bind at least so tight."""
+    while pending and pending[-1] in _OPERATORS and _OPERATORS[pending[-1]][0] >= least:
+        symbol = pending.pop()
+        arguments = [values.pop() for _ in range(1 if symbol == "neg" else 2)]
+        values.append(_OPERATORS[symbol][1](*reversed(arguments)))
 
 
 def _check(value: ParameterExpression, angle: Angle, parameters: list[QiskitParameter]) -> None:

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Reals: TypeAlias = NDArray[np.float64]
 Angle: TypeAlias = "Expression | float"
+#: An offset and factors of parameters.
+_Linear: TypeAlias = tuple[float, dict[str, float]]
+Value = TypeVar("Value")
 
 _BINARY: dict[str, Callable[[Reals, Reals], Reals]] = {
     "+": np.add,
@@ -96,47 +100,47 @@ class Expression:
         return _binary("**", other, self)
 
     def __neg__(self) -> Expression:
-        return _Unary("negative", self)
+        return _Node("negative", (self,))
 
     def __abs__(self) -> Expression:
-        return _Unary("abs", self)
+        return _Node("abs", (self,))
 
     # NumPy calls these for np.sin(expression) and so on.
     def sin(self) -> Expression:
         """Sine."""
-        return _Unary("sin", self)
+        return _Node("sin", (self,))
 
     def cos(self) -> Expression:
         """Cosine."""
-        return _Unary("cos", self)
+        return _Node("cos", (self,))
 
     def tan(self) -> Expression:
         """Tangent."""
-        return _Unary("tan", self)
+        return _Node("tan", (self,))
 
     def arcsin(self) -> Expression:
         """Inverse sine."""
-        return _Unary("arcsin", self)
+        return _Node("arcsin", (self,))
 
     def arccos(self) -> Expression:
         """Inverse cosine."""
-        return _Unary("arccos", self)
+        return _Node("arccos", (self,))
 
     def arctan(self) -> Expression:
         """Inverse tangent."""
-        return _Unary("arctan", self)
+        return _Node("arctan", (self,))
 
     def exp(self) -> Expression:
         """Exponential."""
-        return _Unary("exp", self)
+        return _Node("exp", (self,))
 
     def log(self) -> Expression:
         """Natural logarithm."""
-        return _Unary("log", self)
+        return _Node("log", (self,))
 
     def sqrt(self) -> Expression:
         """Square root."""
-        return _Unary("sqrt", self)
+        return _Node("sqrt", (self,))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -187,70 +191,149 @@ class Parameter(Expression):
         return self.name
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class _Unary(Expression):
-    function: str
-    argument: Expression
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class _Node(Expression):
+    """A function of other expressions. Whatever walks through it does so without recursion: sums have thousands of terms."""
 
-    @property
-    def parameters(self) -> frozenset[str]:
-        return self.argument.parameters
-
-    def evaluate(self, values: Mapping[str, Reals]) -> Reals:
-        return _UNARY[self.function](np.asarray(self.argument.evaluate(values), order="C"))
-
-    def linear(self) -> tuple[float, dict[str, float]] | None:
-        inner = self.argument.linear()
-        if inner is None or self.function != "negative":
-            return None
-        return -inner[0], {name: -factor for name, factor in inner[1].items()}
-
-    def __repr__(self) -> str:
-        return f"-{_grouped(self.argument)}" if self.function == "negative" else f"{self.function}({self.argument!r})"
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class _Binary(Expression):
     symbol: str
-    left: Angle
-    right: Angle
+    arguments: tuple[Angle, ...]
+    _hash: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.symbol, self.arguments)))  # those of the arguments are known
 
     @property
     def parameters(self) -> frozenset[str]:
-        return parameters_of(self.left) | parameters_of(self.right)
+        return frozenset(node.name for node in _walk(self) if isinstance(node, Parameter))
 
     def evaluate(self, values: Mapping[str, Reals]) -> Reals:
-        return _BINARY[self.symbol](evaluate(self.left, values), evaluate(self.right, values))
+        return _fold(self, lambda leaf: evaluate(leaf, values), _computed)
 
     def linear(self) -> tuple[float, dict[str, float]] | None:
-        left, right = linear(self.left), linear(self.right)
-        if left is None or right is None:
-            return None
-        if self.symbol in {"+", "-"}:
-            return _sum(left, right, 1.0 if self.symbol == "+" else -1.0)
-        if self.symbol == "*" and not left[1]:
-            left, right = right, left
-        if right[1] or self.symbol == "**" or (self.symbol == "/" and right[0] == 0):
-            return None
-        factor = right[0] if self.symbol == "*" else 1 / right[0]
-        return left[0] * factor, {name: value * factor for name, value in left[1].items()}
+        return _fold(self, linear, _combined)
 
     def __repr__(self) -> str:
-        if self.symbol in {"+", "-"}:
-            sum_on_the_right = isinstance(self.right, _Binary) and self.right.symbol in {"+", "-"}
-            right = _grouped(self.right) if self.symbol == "-" and sum_on_the_right else _text(self.right)
-            return f"{_text(self.left)} {self.symbol} {right}"
-        left = self.left
-        bare = isinstance(left, _Binary) and left.symbol == "*" and self.symbol in {"*", "/"}
-        return f"{_text(left) if bare else _grouped(left)}{self.symbol}{_grouped(self.right)}"
+        return _fold(self, _text, _written)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Node):
+            return NotImplemented
+        pairs: list[tuple[Angle, Angle]] = [(self, other)]
+        seen: set[tuple[int, int]] = set()
+        while pairs:
+            left, right = pairs.pop()
+            if left is right or (id(left), id(right)) in seen:
+                continue
+            if not isinstance(left, _Node) or not isinstance(right, _Node):
+                if left != right:
+                    return False
+                continue
+            if (left._hash, left.symbol, len(left.arguments)) != (right._hash, right.symbol, len(right.arguments)):
+                return False
+            seen.add((id(left), id(right)))
+            pairs += zip(left.arguments, right.arguments, strict=True)
+        return True
+
+    def __reduce__(self) -> tuple[Callable[..., Angle], tuple[object, ...]]:
+        order = list(_walk(self))
+        number = {id(node): index for index, node in enumerate(order)}
+        steps = [
+            (node.symbol, *(number[id(argument)] for argument in node.arguments)) if isinstance(node, _Node) else node
+            for node in order
+        ]
+        return _rebuilt, tuple(steps)
 
 
-def _sum(
-    left: tuple[float, dict[str, float]], right: tuple[float, dict[str, float]], sign: float
-) -> tuple[float, dict[str, float]]:
-    factors = dict(left[1])
-    for name, factor in right[1].items():
-        factors[name] = factors.get(name, 0.0) + sign * factor
+def _rebuilt(*steps: Any) -> Angle:
+    """An expression from its parameters, numbers, and symbols with the numbers of their arguments among the steps."""
+    made: list[Angle] = []
+    for step in steps:
+        made.append(_Node(step[0], tuple(made[index] for index in step[1:])) if isinstance(step, tuple) else step)
+    return made[-1]
+
+
+def _walk(root: Angle) -> Iterator[Angle]:
+    """Every expression and number in it once, what is in a node before the node."""
+    seen: set[int] = set()
+    waiting: list[tuple[Angle, bool]] = [(root, False)]
+    while waiting:
+        node, is_open = waiting.pop()
+        if is_open:
+            yield node
+        elif id(node) not in seen:
+            seen.add(id(node))
+            waiting.append((node, True))
+            if isinstance(node, _Node):
+                waiting += [(argument, False) for argument in reversed(node.arguments)]
+
+
+def _fold(root: _Node, leaf: Callable[[Angle], Value], combine: Callable[[_Node, list[Value]], Value]) -> Value:
+    """Values of parameters and numbers, combined node by node, and let go where no other node needs them."""
+    order = list(_walk(root))
+    uses = Counter(id(argument) for node in order if isinstance(node, _Node) for argument in node.arguments)
+    found: dict[int, Value] = {}
+    for node in order:
+        if not isinstance(node, _Node):
+            found[id(node)] = leaf(node)
+            continue
+        values = []
+        for argument in node.arguments:
+            uses[id(argument)] -= 1
+            values.append(found[id(argument)] if uses[id(argument)] else found.pop(id(argument)))
+        found[id(node)] = combine(node, values)
+    return found[id(root)]
+
+
+def _computed(node: _Node, values: list[Reals]) -> Reals:
+    if len(values) == 1:
+        return _UNARY[node.symbol](np.asarray(values[0], order="C"))
+    return _BINARY[node.symbol](values[0], values[1])
+
+
+def _combined(node: _Node, forms: list[_Linear | None]) -> _Linear | None:
+    left, right = forms[0], forms[-1]
+    if left is None or right is None:
+        return None
+    if len(forms) == 1:
+        return (-left[0], {name: -factor for name, factor in left[1].items()}) if node.symbol == "negative" else None
+    if node.symbol in {"+", "-"}:
+        return _sum(left, right, 1.0 if node.symbol == "+" else -1.0)
+    if node.symbol == "*" and not left[1]:
+        left, right = right, left
+    if right[1] or node.symbol == "**" or (node.symbol == "/" and right[0] == 0):
+        return None
+    factor = right[0] if node.symbol == "*" else 1 / right[0]
+    return left[0] * factor, {name: value * factor for name, value in left[1].items()}
+
+
+def _written(node: _Node, texts: list[str]) -> str:
+    grouped = [
+        f"({text})" if isinstance(argument, _Node) and len(argument.arguments) > 1 else text
+        for argument, text in zip(node.arguments, texts, strict=True)
+    ]
+    if len(texts) == 1:
+        return f"-{grouped[0]}" if node.symbol == "negative" else f"{node.symbol}({texts[0]})"
+    if node.symbol in {"+", "-"}:
+        right = grouped[1] if node.symbol == "-" and _symbol(node.arguments[1]) in {"+", "-"} else texts[1]
+        return f"{texts[0]} {node.symbol} {right}"
+    bare = node.symbol in {"*", "/"} and _symbol(node.arguments[0]) == "*"
+    return f"{texts[0] if bare else grouped[0]}{node.symbol}{grouped[1]}"
+
+
+def _symbol(angle: Angle) -> str | None:
+    return angle.symbol if isinstance(angle, _Node) else None
+
+
+def _sum(left: _Linear, right: _Linear, sign: float) -> _Linear:
+    if len(left[1]) >= len(right[1]):
+        factors, others = dict(left[1]), {name: sign * factor for name, factor in right[1].items()}
+    else:
+        factors, others = {name: sign * factor for name, factor in right[1].items()}, left[1]
+    for name, factor in others.items():
+        factors[name] = factors.get(name, 0.0) + factor
     return left[0] + sign * right[0], factors
 
 
@@ -258,7 +341,7 @@ def _binary(symbol: str, left: Angle, right: Angle) -> Expression:
     for operand in (left, right):
         if not isinstance(operand, Expression):
             checked_number(operand, "a number in a parameter expression")
-    return _Binary(symbol, _plain(left), _plain(right))
+    return _Node(symbol, (_plain(left), _plain(right)))
 
 
 def _plain(value: Angle) -> Angle:
@@ -305,7 +388,3 @@ def sort_key(name: str) -> tuple[tuple[int, int | str], ...]:
 
 def _text(value: Angle) -> str:
     return repr(value) if isinstance(value, Expression) else f"{value:g}"
-
-
-def _grouped(value: Angle) -> str:
-    return f"({value!r})" if isinstance(value, _Binary) else _text(value)

@@ -18,6 +18,8 @@ from procjob.simulators.operations import Operation
 
 #: Nanoseconds an amplitude of one pass, by log2 of the block's size. Measured; only the ratios matter.
 MATMUL = {1: 1.3, 2: 1.6, 3: 2.0, 4: 2.9, 5: 4.4, 6: 7.6}
+#: The same where the block is a part of a chain, and nanoseconds of Python for one step of it.
+LINKED, LINK = {1: 1.2, 2: 1.0, 3: 1.2, 4: 1.8, 5: 3.4, 6: 8.6}, 500.0
 GATHER, MULTIPLY, PHASE_ROW, SINCOS = 0.7, 0.45, 0.6, 11.0
 #: Nanoseconds of Python for one pass of a whole batch, and of one entry of a matrix: to make it, or to read one that is constant and
 #: not in the cache any more.
@@ -62,13 +64,14 @@ class Policy:
     dense_phases: bool
 
 
-def best_groups(operations: Sequence[Operation], num_qubits: int, batch: int) -> list[Group]:
+def best_groups(operations: Sequence[Operation], num_qubits: int, batch: int, *, chained: bool) -> list[Group]:
     """Group operations by the cheapest policy.
 
     Args:
         operations: gates only.
         num_qubits: of the state.
         batch: number of points that share one call.
+        chained: blocks will be parts of chains.
     """
     elements = list(fuse_runs(operations))
     widths = sorted({min(width, num_qubits) for width in (2, 3, 4, 5, 6)})
@@ -81,6 +84,8 @@ def best_groups(operations: Sequence[Operation], num_qubits: int, batch: int) ->
         for dense in ((False, True) if phases else (False,))
     ]
     candidates = [group(elements, policy) for policy in policies]
+    if chained:
+        return min(candidates, key=lambda groups: chained_cost(groups, num_qubits))
     return min(candidates, key=lambda groups: cost(groups, num_qubits, batch))
 
 
@@ -183,6 +188,25 @@ def cost(groups: Sequence[Group], num_qubits: int, batch: int) -> float:
             total += _making_cost(found)
         elif number:  # of the first block only a column is read, if the state is |0...0>
             total += ENTRY / batch * (1 << 2 * len(found.qubits))
+    return total
+
+
+def chained_cost(groups: Sequence[Group], num_qubits: int) -> float:
+    """Estimated nanoseconds, where blocks are constant and parts of chains; those that make the product state are next to nothing."""
+    size = 1 << num_qubits
+    total = 0.0
+    used: set[int] = set()
+    leading = True
+    for found in groups:
+        leading = leading and not found.monomial and not used & found.qubits
+        used |= found.qubits
+        width = len(found.qubits)
+        if found.monomial:
+            total += LINK + _monomial_cost(found, size)
+        elif leading:
+            total += LINK + size * MULTIPLY
+        else:
+            total += 2 * LINK + size * (LINKED.get(width, 0.14 * (1 << width)) + GATHER) + ENTRY * (1 << 2 * width)
     return total
 
 

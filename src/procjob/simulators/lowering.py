@@ -7,11 +7,23 @@ block's qubits side by side, are one phase multiplication and one gather.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
+from procjob.simulators.compact import Affine
 from procjob.simulators.fusion import GATHER, MATMUL, Group
 from procjob.simulators.matrices import MatrixProgram
 from procjob.simulators.monomials import Move, Relayout, as_move
-from procjob.simulators.passes import Block, Pass, Walk, leading_blocks, right_factor
+from procjob.simulators.passes import (
+    Block,
+    Chain,
+    Gather,
+    Pass,
+    Walk,
+    leading_blocks,
+    packed,
+    product_part,
+    right_factor,
+)
 from procjob.simulators.tables import Tables
 
 #: What a matmul costs more, in nanoseconds an amplitude, where the block lies this many bits above the lowest.
@@ -21,9 +33,19 @@ _SHORT_ROWS = {1: 5.0, 2: 2.0, 3: 0.8}
 _SHORTEST_WALK = 9
 
 
-def lower(groups: Sequence[Group], num_qubits: int, program: MatrixProgram, tables: Tables) -> tuple[Pass, ...]:
-    """The passes of groups; the layout is back in order at the end."""
-    lowering = _Lowering(num_qubits, program, tables)
+def lower(
+    groups: Sequence[Group], num_qubits: int, program: MatrixProgram, tables: Tables, *, chained: bool
+) -> tuple[Pass, ...]:
+    """The passes of groups; the layout is back in order at the end.
+
+    Args:
+        groups: what is lowered.
+        num_qubits: of the state.
+        program: takes the matrices.
+        tables: makes the passes of monomial groups.
+        chained: put constant blocks into chains.
+    """
+    lowering = _Lowering(num_qubits, program, tables, chained)
     for number, group in enumerate(groups):
         if group.monomial:
             lowering.move(group)
@@ -33,8 +55,9 @@ def lower(groups: Sequence[Group], num_qubits: int, program: MatrixProgram, tabl
 
 
 class _Lowering:
-    def __init__(self, num_qubits: int, program: MatrixProgram, tables: Tables) -> None:
+    def __init__(self, num_qubits: int, program: MatrixProgram, tables: Tables, chained: bool) -> None:
         self._num_qubits = num_qubits
+        self._chained = chained
         self._program = program
         self._tables = tables
         self._place = list(range(num_qubits))  # the bit of each qubit
@@ -48,7 +71,8 @@ class _Lowering:
 
     def block(self, group: Group, later: Sequence[Group]) -> None:
         if not self._lies_well(group):
-            self._relayout(_front(group, later))
+            begins = not any(isinstance(step, Block) for step in self._passes)
+            self._relayout(_front(group, later) if begins or not self._chained else sorted(group.qubits))
         self._flush()
         qubits = sorted(group.qubits, key=lambda qubit: self._place[qubit])
         matrix = self._program.add(group.elements, qubits)
@@ -59,14 +83,23 @@ class _Lowering:
     def finish(self) -> tuple[Pass, ...]:
         self._relayout(range(self._num_qubits))
         self._flush()
+        if self._chained:
+            return _with_chains(self._passes)
         return _with_walks(self._passes, self._num_qubits, self._tables)
 
     def _lies_well(self, group: Group) -> bool:
         places = sorted(self._place[qubit] for qubit in group.qubits)
         if places[-1] - places[0] >= len(places):
             return False
+        if self._chained and places[0] and not self._leads(places):
+            return False
         saved = _SHORT_ROWS.get(places[0], 0.0) * min(1.0, MATMUL.get(len(places), 9.0) / 2)
         return saved <= (0.0 if self._gathers() else GATHER * 1.5)
+
+    def _leads(self, places: Sequence[int]) -> bool:
+        """Whether a block here would be one of the first, which make a product state."""
+        passes = [*self._passes, Block(places[0], len(places), 0)]
+        return not self._moves and product_part(passes) == len(passes)
 
     def _gathers(self) -> bool:
         return any(isinstance(move, Relayout) or move.shifts is not None for move in self._moves)
@@ -103,6 +136,31 @@ def _with_walks(passes: Sequence[Pass], num_qubits: int, tables: Tables) -> tupl
         out.append(Walk(tuple(sorted(stretch, key=lambda block: block.low)), index))
         del rest[: len(stretch) + with_next]
     return tuple(out)
+
+
+def _with_chains(passes: Sequence[Pass]) -> tuple[Pass, ...]:
+    """Put stretches of constant blocks on the lowest bits, and gathers with tables, into chains; not the first blocks."""
+    start = product_part(passes)
+    out: list[Pass] = list(passes[:start])
+    links: list[Block | Gather] = []
+    for step in passes[start:]:
+        if _links(step):
+            links.append(step)
+            continue
+        out += _chains(links)
+        out.append(step)
+        links = []
+    return (*out, *_chains(links))
+
+
+def _links(step: Pass) -> TypeGuard[Block | Gather]:
+    if isinstance(step, Block):
+        return step.right is not None
+    return isinstance(step, Gather) and not isinstance(step.index, Affine)
+
+
+def _chains(links: Sequence[Block | Gather]) -> list[Chain]:
+    return [Chain(packed(links))] if links else []
 
 
 def _pays_to_walk(blocks: Sequence[Block], num_qubits: int) -> bool:

@@ -109,7 +109,8 @@ class MatrixProgram:
         self._groups: dict[Signature, list[tuple[int, tuple[int, ...]]]] = {}
         self._num_runs = 0
         self._blocks: list[tuple[int, tuple[Factor, ...]]] = []
-        self._fixed: list[Complexes] = []
+        #: The matrices of all blocks if none has parameters.
+        self.fixed: list[Complexes] | None = None
 
     def __len__(self) -> int:
         return len(self._blocks)
@@ -175,12 +176,13 @@ class MatrixProgram:
         """Call once all blocks are added."""
         self.angles.seal()
         constants = [self.constant(number) for number in range(len(self._blocks))]
-        self._fixed = [matrix[None] for matrix in constants if matrix is not None]
+        found = [matrix[None] for matrix in constants if matrix is not None]
+        self.fixed = found if len(found) == len(constants) else None
 
     def evaluate(self, angles: Reals, dtype: np.dtype[np.complexfloating]) -> list[Complexes]:
         """Block matrices of shape (points or 1, 2**k, 2**k)."""
-        if len(self._fixed) == len(self._blocks):
-            return [matrix.astype(dtype, copy=False) for matrix in self._fixed]
+        if self.fixed is not None:
+            return self.fixed if dtype == np.complex128 else [matrix.astype(dtype) for matrix in self.fixed]
         runs = self._evaluate_runs(angles)  # none in a block of constants
         out: list[Complexes] = [np.empty(0, dtype=np.complex128)] * len(self._blocks)
         krons: dict[int, list[tuple[int, Kron]]] = {}

@@ -144,6 +144,12 @@ def follow_affine(
     moves: Sequence[Move | Relayout], num_qubits: int
 ) -> tuple[Affine | None, list[tuple[Expression | None, Term]]]:
     """The same in a compact form, for moves whose permutations are affine: phases are terms, with an expression or constant."""
+    if len(moves) == 1 and isinstance(moves[0], Relayout):  # most gathers of circuits of dense gates
+        columns = [0] * num_qubits
+        for position, place in enumerate(moves[0].places):
+            columns[place] = 1 << position
+        index = Affine(tuple(columns))
+        return None if index.is_identity else index, []
     at = np.array([0, *(1 << bit for bit in range(num_qubits))], dtype=np.intp)
     terms: list[tuple[Expression | None, Term]] = []
     for move in moves:

@@ -7,9 +7,8 @@ enough that it never splits them among threads: the same point has the same bits
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,12 @@ ONE_THREAD = 1 << 18
 
 #: log2 of the amplitudes that a walk takes through all its lower blocks before it goes on to the next: they stay in cache.
 SLICE = 15
+
+#: Bytes up to which the arrays of a chain are put side by side, and of a line of the cache.
+PACKED, _LINE = 1 << 19, 64
+
+#: log2 of the largest product state that a plan without parameters keeps.
+FOLDED = 10
 
 #: Phases that are computed together where every basis state has its own, so that they take little memory beside the states.
 PHASES = 1 << 16
@@ -305,7 +310,88 @@ def _as_real(matrix: Complexes) -> Reals:
     return out.reshape(points, 2 * size, 2 * size)
 
 
-Pass: TypeAlias = Block | Gather | Exchange | Phase | Product | Walk
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Constant blocks on the lowest bits, and the gathers that bring their qubits there, one state after the other.
+
+    For plans without parameters: most of the time of a small state is what NumPy and Python do around a product, so that every
+    step is one call, on views that are made once.
+
+    Attributes:
+        steps: gathers that have a table, and blocks that have a `right`.
+        links: for each step, how many reals a row has that is multiplied, and with what; or 0, and an index.
+        sizes: the different lengths of rows.
+    """
+
+    steps: tuple[Block | Gather, ...]
+    links: tuple[tuple[int, NDArray[Any]], ...] = field(init=False, repr=False, compare=False)
+    sizes: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        links = tuple(map(_link, self.steps))
+        object.__setattr__(self, "links", links)
+        object.__setattr__(self, "sizes", tuple({size for size, _ in links if size}))
+
+    def apply(self, buffers: Buffers, matrices: Sequence[Complexes], angles: Reals) -> None:
+        """Apply all steps to every state of the batch."""
+        links = self.links
+        real = np.dtype(np.float64)
+        if buffers.state.dtype != np.complex128:
+            real = buffers.state.real.dtype
+            links = tuple((size, factor.astype(real) if size else factor) for size, factor in links)
+        shapes = {size: _pieces(2 * buffers.state.shape[1], size) for size in self.sizes}
+        for state, spare in zip(buffers.state, buffers.spare, strict=True):
+            reals, others = state.view(real), spare.view(real)
+            here = {size: reals.reshape(shape) for size, shape in shapes.items()}
+            there = {size: others.reshape(shape) for size, shape in shapes.items()}
+            source, goal = state, spare
+            for size, factor in links:
+                if not size:
+                    source.take(factor, 0, goal, "clip")
+                elif len(shapes[size]) == 2:
+                    here[size].dot(factor, there[size])
+                else:
+                    np.matmul(here[size], factor, there[size])
+                source, goal, here, there = goal, source, there, here
+        if len(links) % 2:
+            buffers.swap()
+
+    def __str__(self) -> str:
+        gathers = sum(isinstance(step, Gather) for step in self.steps)
+        widths = ", ".join(str(step.width) for step in self.steps if isinstance(step, Block))
+        return f"chain of {gathers} gathers and constant blocks of {widths} qubits"
+
+
+def packed(steps: Sequence[Block | Gather]) -> tuple[Block | Gather, ...]:
+    """The same steps, their arrays side by side if they are few bytes in all: the processor then fetches the next ones ahead of time."""
+    arrays = [factor for _, factor in map(_link, steps)]
+    sizes = [-(-array.nbytes // _LINE) * _LINE for array in arrays]
+    if sum(sizes) > PACKED:
+        return tuple(steps)
+    room = np.empty(sum(sizes) + _LINE, dtype=np.uint8)
+    at = -room.ctypes.data % _LINE
+    out: list[Block | Gather] = []
+    for step, array, size in zip(steps, arrays, sizes, strict=True):
+        there = room[at : at + array.nbytes].view(array.dtype).reshape(array.shape)
+        there[...] = array
+        out.append(replace(step, index=there) if isinstance(step, Gather) else replace(step, right=there))
+        at += size
+    return tuple(out)
+
+
+def _link(step: Block | Gather) -> tuple[int, NDArray[Any]]:
+    found = step.index if isinstance(step, Gather) else step.right
+    assert isinstance(found, np.ndarray)
+    return 0 if isinstance(step, Gather) else len(found), found
+
+
+def _pieces(reals: int, size: int) -> tuple[int, ...]:
+    """The shape in which rows of `size` reals are multiplied from the right: in pieces where OpenBLAS would use threads for all."""
+    limit = max(1, ONE_THREAD // size**2)
+    return (reals // size, size) if reals // size <= limit else (-1, limit, size)
+
+
+Pass: TypeAlias = Block | Gather | Exchange | Phase | Product | Walk | Chain
 
 
 def keeps_zero(step: Pass) -> bool:
@@ -330,11 +416,31 @@ def leading_blocks(passes: Sequence[Pass]) -> tuple[Block, ...]:
     return tuple(found)
 
 
-def fill_product_state(out: Complexes, blocks: Sequence[Block], matrices: Sequence[Complexes]) -> None:
-    """Write what blocks on different bits make of |0...0>: the product of the first columns of their matrices."""
-    columns = [(block.low, matrices[block.matrix][:, :, 0]) for block in sorted(blocks, key=attrgetter("low"))]
+def product_part(passes: Sequence[Pass]) -> int:
+    """How many passes, the first ones, make a product state of |0...0>."""
+    start = int(len(passes) > 0 and keeps_zero(passes[0]))
+    return start + len(leading_blocks(passes[start:]))
+
+
+def first_columns(blocks: Sequence[Block], matrices: Sequence[Complexes]) -> list[tuple[int, Complexes]]:
+    """What blocks on different bits, from the lowest up, make of |0...0>: each its lowest bit, and the first column of its matrix."""
+    return [(block.low, np.ascontiguousarray(matrices[block.matrix][:, :, 0])) for block in blocks]
+
+
+def folded(columns: Sequence[tuple[int, Complexes]]) -> Sequence[tuple[int, Complexes]]:
+    """The same as one column, if that is small."""
+    top = max((low + column.shape[1].bit_length() - 1 for low, column in columns), default=0)
+    if top > FOLDED:
+        return columns
+    whole = np.empty((1, 1 << top), dtype=np.complex128)
+    fill_product_state(whole, columns)
+    return [(0, whole)]
+
+
+def fill_product_state(out: Complexes, columns: Sequence[tuple[int, Complexes]]) -> None:
+    """Write the product of what `first_columns` returns."""
     if not columns or columns[0][0] > 0:
-        columns.insert(0, (0, np.ones((1, 1), dtype=out.dtype)))
+        columns = [(0, np.ones((1, 1), dtype=out.dtype)), *columns]
     (_, state), *others = columns
     size = state.shape[1]
     if not others:
@@ -343,12 +449,13 @@ def fill_product_state(out: Complexes, blocks: Sequence[Block], matrices: Sequen
         if size < 1 << low:
             state = _with_zeros(state, low)
         size = column.shape[1] << low
-        factors = np.ascontiguousarray(column)[:, :, None]
+        factors = column[:, :, None]
         if number < len(others):
             state = (factors * state[:, None, :]).reshape(-1, size)
         else:  # the largest is made where it belongs
             np.multiply(factors, state[:, None, :], out=out[:, :size].reshape(len(out), -1, 1 << low))
-    out[:, size:] = 0
+    if size < out.shape[1]:
+        out[:, size:] = 0
 
 
 def _with_zeros(state: Complexes, bits: int) -> Complexes:

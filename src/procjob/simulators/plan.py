@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import TypeAlias
 
 import numpy as np
@@ -20,16 +21,29 @@ from numpy.typing import NDArray
 from procjob.simulators.circuit import Circuit, Register
 from procjob.simulators.expressions import Reals
 from procjob.simulators.fusion import best_groups
+from procjob.simulators.gates import Complexes
 from procjob.simulators.lowering import lower
 from procjob.simulators.matrices import MatrixProgram
 from procjob.simulators.memory import check_state
 from procjob.simulators.noise import AmplitudeDamping, NoiseModel, PauliChannel
 from procjob.simulators.operations import Condition, Operation
-from procjob.simulators.passes import Buffers, Pass, fill_product_state, keeps_zero, leading_blocks
+from procjob.simulators.passes import (
+    Block,
+    Buffers,
+    Chain,
+    Pass,
+    fill_product_state,
+    first_columns,
+    folded,
+    product_part,
+)
 from procjob.simulators.tables import Tables
 
 #: Bytes of states that a batch should not exceed, so that it stays in a core's cache.
 CACHE = 1 << 18
+
+#: Qubits up to which the blocks of a plan without parameters are put into chains: gathers of larger states leave the cache.
+CHAINED = 15
 
 #: Bytes of plans that `Plans` keeps.
 KEPT = 1 << 26
@@ -37,11 +51,32 @@ KEPT = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class Unitary:
-    """Gates, as passes; under a condition if there is one."""
+    """Gates, as passes; under a condition if there is one.
+
+    Attributes:
+        passes: in order.
+        program: of their matrices.
+        condition: None for always.
+        first: the blocks with which they begin, on different bits, from the lowest up: of |0...0> they make a product state.
+        columns: of these, see `first_columns`; None if there are parameters.
+        rest: the passes that then follow.
+    """
 
     passes: tuple[Pass, ...]
     program: MatrixProgram = field(compare=False)
     condition: Condition | None = None
+    first: tuple[Block, ...] = field(init=False, repr=False, compare=False)
+    columns: Sequence[tuple[int, Complexes]] | None = field(init=False, repr=False, compare=False)
+    rest: tuple[Pass, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        start = product_part(self.passes)
+        blocks = [step for step in self.passes[:start] if isinstance(step, Block)]
+        first = tuple(sorted(blocks, key=attrgetter("low")))
+        fixed = self.program.fixed
+        object.__setattr__(self, "first", first)
+        object.__setattr__(self, "columns", None if fixed is None else folded(first_columns(first, fixed)))
+        object.__setattr__(self, "rest", self.passes[start:])
 
     def apply(self, buffers: Buffers, values: Reals, *, from_zero: bool = False) -> None:
         """Apply all passes to a batch of states.
@@ -54,14 +89,19 @@ class Unitary:
         """
         angles = self.program.angles.evaluate(values)
         matrices = self.program.evaluate(angles, buffers.state.dtype)
-        passes = self.passes
         if from_zero:
-            passes = passes[keeps_zero(passes[0]) :] if passes else passes
-            leading = leading_blocks(passes)
-            fill_product_state(buffers.state, leading, matrices)
-            passes = passes[len(leading) :]
-        for step in passes:
+            columns = first_columns(self.first, matrices) if self.columns is None else self.columns
+            fill_product_state(buffers.state, columns)
+        for step in self.rest if from_zero else self.passes:
             step.apply(buffers, matrices, angles)
+
+    @property
+    def column(self) -> Complexes | None:
+        """What its passes make of |0...0> in the bits from 0 up, if no more than a constant column is needed for it."""
+        if self.rest or self.columns is None or len(self.columns) != 1 or self.columns[0][0]:
+            return None
+        column: Complexes = self.columns[0][1][0]
+        return column
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +144,8 @@ class Plan:
         steps: what happens, in order.
         measured: pairs (qubit, clbit) that are measured at the end.
         readout_error: probabilities to read 1 for 0 and 0 for 1; None: readout is perfect.
+        is_fixed: whether it is one `Unitary` without parameters and condition, so that there is one final state.
+        amplitudes: that state, where a constant block on all qubits makes it, so that it is a column of the block's matrix.
     """
 
     num_qubits: int
@@ -113,7 +155,17 @@ class Plan:
     steps: tuple[Step, ...]
     measured: tuple[tuple[int, int], ...]
     readout_error: tuple[float, float] | None = None
+    is_fixed: bool = field(init=False, repr=False, compare=False)
+    amplitudes: Complexes | None = field(init=False, repr=False, compare=False)
     _pickled: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        fixed = len(self.steps) == 1 and not self.parameters and self.is_unitary
+        column = self.steps[0].column if fixed and isinstance(self.steps[0], Unitary) else None
+        object.__setattr__(self, "is_fixed", fixed)
+        object.__setattr__(
+            self, "amplitudes", None if column is None or len(column) >> self.num_qubits == 0 else column
+        )
 
     def __reduce__(self) -> tuple[Callable[[bytes], Plan], tuple[bytes]]:
         """Pickle it once, however often it is sent: it has many small parts."""
@@ -125,12 +177,12 @@ class Plan:
     @property
     def num_passes(self) -> int:
         """Passes over the state, all steps together; a measurement or reset in the middle counts as one."""
-        return sum(len(step.passes) if isinstance(step, Unitary) else 1 for step in self.steps)
+        return sum(len(_unchained(step.passes)) if isinstance(step, Unitary) else 1 for step in self.steps)
 
     @property
     def nbytes(self) -> int:
         """Bytes of its arrays, of which tables of permutations and phases are 16 MB at most; steps may share one."""
-        passes = [p for step in self.steps if isinstance(step, Unitary) for p in step.passes]
+        passes = [p for step in self.steps if isinstance(step, Unitary) for p in _unchained(step.passes)]
         tables = [getattr(p, name) for p in passes for name in p.__slots__]
         return sum({id(table): table.nbytes for table in tables if isinstance(table, np.ndarray)}.values())
 
@@ -147,7 +199,7 @@ class Plan:
         return 1 + steps + (read if self.readout_error is not None else 0)
 
     def __repr__(self) -> str:
-        kinds = [type(p).__name__ for step in self.steps if isinstance(step, Unitary) for p in step.passes]
+        kinds = [type(p).__name__ for step in self.steps if isinstance(step, Unitary) for p in _unchained(step.passes)]
         kinds += [type(step).__name__ for step in self.steps if not isinstance(step, Unitary)]
         shown = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
         return f"<Plan {self.num_qubits} qubits, {self.num_passes} passes over the state: {shown or 'none'}>"
@@ -156,6 +208,11 @@ class Plan:
         """One line for each pass."""
         lines = [str(item) for step in self.steps for item in (step.passes if isinstance(step, Unitary) else (step,))]
         return "\n".join([repr(self), *(f"  {line}" for line in lines)])
+
+
+def _unchained(passes: Sequence[Pass]) -> list[Pass]:
+    """Passes, and the steps of chains in their places."""
+    return [step for found in passes for step in (found.steps if isinstance(found, Chain) else (found,))]
 
 
 def _unpickled(values: bytes) -> Plan:
@@ -187,10 +244,12 @@ def compile(circuit: Circuit, noise: NoiseModel | None = None) -> Plan:  # noqa:
     steps: list[Step] = []
     gates: list[Operation] = []
     tables = Tables(circuit.num_qubits)
+    fixed = not (parameters or model.rules) and all(o.is_gate and o.condition is None for o in body)
+    chained = fixed and circuit.num_qubits <= CHAINED
 
     def flush() -> None:
         if gates:
-            steps.append(_unitary(gates, circuit.num_qubits, parameters, tables))
+            steps.append(_unitary(gates, circuit.num_qubits, parameters, tables, chained=chained))
             gates.clear()
 
     for operation in body:
@@ -254,11 +313,13 @@ def _step(operation: Operation) -> Measure | Reset:
     return Measure(qubit, operation.clbits[0], operation.condition)
 
 
-def _unitary(gates: Sequence[Operation], num_qubits: int, parameters: Sequence[str], tables: Tables) -> Unitary:
+def _unitary(
+    gates: Sequence[Operation], num_qubits: int, parameters: Sequence[str], tables: Tables, *, chained: bool
+) -> Unitary:
     program = MatrixProgram(parameters)
     # Without parameters there is one point, and nothing to share a call with.
-    groups = best_groups(gates, num_qubits, batch_size(num_qubits) if parameters else 1)
-    passes = lower(groups, num_qubits, program, tables)
+    groups = best_groups(gates, num_qubits, batch_size(num_qubits) if parameters else 1, chained=chained)
+    passes = lower(groups, num_qubits, program, tables, chained=chained)
     program.seal()
     return Unitary(passes, program, gates[0].condition)
 

@@ -125,10 +125,23 @@ class StatevectorSimulator:
             self._batch,
             {},
         )
-        results = [
-            _run_circuit(planned(circuit, self._noise, self._plans), value, initial_state, first[0] + number, options)
-            for number, (circuit, value) in enumerate(zip(given, values, strict=True))
-        ]
+        results: list[CircuitResult] = []
+        waiting: list[Plan] = []  # for others of as many qubits to share a batch with
+        num_qubits = room = 0
+        for circuit, value in zip(given, values, strict=True):
+            plan = planned(circuit, self._noise, self._plans)
+            shares = plan.is_fixed and value is None and initial_state is None
+            if waiting and not (shares and plan.num_qubits == num_qubits and len(waiting) < room):
+                results += _run_fixed(waiting, first[0] + len(results), options)
+                waiting = []
+            if shares:
+                waiting.append(plan)
+                num_qubits = plan.num_qubits
+                room = self._batch or batch_size(num_qubits)
+            else:
+                results.append(_run_circuit(plan, value, initial_state, first[0] + len(results), options))
+        if waiting:
+            results += _run_fixed(waiting, first[0] + len(results), options)
         return Result(tuple(results), options.shots, options.seed)
 
     #: The simulator of a backend is called.
@@ -167,6 +180,55 @@ class _Options:
             sums = [pauli_sum(observable, num_qubits) for observable in self.observables]
             self.expectations[num_qubits] = Expectation(sums)
         return self.expectations[num_qubits]
+
+
+def _run_fixed(plans: Sequence[Plan], number: int, options: _Options) -> list[CircuitResult]:
+    """Circuits that have one final state each, from |0...0>; each has a row of a batch. They are numbered from `number` on."""
+    num_qubits = plans[0].num_qubits
+    check_memory(
+        (2 + len(plans)) * options.dtype.itemsize << num_qubits,
+        "a batch of states of {} qubits",
+        num_qubits,
+        remedy="use fewer qubits, precision='single', or keep_states=False",
+    )
+    states = _final_states(plans, options.dtype)
+    if options.shots is None:
+        kept = list(states) if options.keep_states else [None] * len(plans)
+        values = list(options.expectation(num_qubits).evaluate(states)) if options.observables else [None] * len(plans)
+        return [
+            CircuitResult(
+                (), plan.registers, plan.num_clbits, None, None, state, value, None if value is None else 0 * value
+            )
+            for plan, state, value in zip(plans, kept, values, strict=True)
+        ]
+    results = []
+    for row, plan in enumerate(plans):
+        _check_shots(plan, 1, options)
+        collected = _Collected(plan, options, number + row)
+        collected.final(states[row : row + 1], 0)
+        results.append(collected.result(()))
+    return results
+
+
+def _final_states(plans: Sequence[Plan], dtype: np.dtype[np.complexfloating]) -> Complexes:
+    """Final states of plans that have one each, from |0...0>: shape (plans, 2**n)."""
+    size = 1 << plans[0].num_qubits
+    states = np.empty((len(plans), size), dtype)
+    known = [plan.amplitudes for plan in plans]
+    if all(amplitudes is not None for amplitudes in known):
+        np.concatenate(known, out=states.reshape(-1), casting="same_kind")
+        return states
+    no_values = np.empty((0, 1))
+    spare = np.empty((1, size), dtype)
+    for row, plan in enumerate(plans):
+        goal = states[row : row + 1]
+        buffers = Buffers(goal, spare)
+        (step,) = plan.steps
+        assert isinstance(step, Unitary)
+        step.apply(buffers, no_values, from_zero=True)
+        if buffers.state is spare:
+            goal[...] = spare
+    return states
 
 
 def _run_circuit(
@@ -244,18 +306,22 @@ class _Collected:
         for number, step in enumerate(self._plan.steps):
             assert isinstance(step, Unitary)
             step.apply(buffers, values, from_zero=start is None and number == 0)
+        # What was the spare array has room for one real number for each amplitude.
+        room = buffers.spare.reshape(-1).view(np.float64)[: buffers.spare.size].reshape(buffers.spare.shape)
+        self.final(buffers.state, first, room)
         if self._options.keep_states:
-            self._states.append(buffers.state)
+            buffers.state = np.empty_like(buffers.state)  # the other one is kept
+
+    def final(self, states: Complexes, first: int, room: Reals | None = None) -> None:
+        """The final states of a batch of points; `room` is for probabilities."""
+        if self._options.keep_states:
+            self._states.append(states)
         if self._options.observables:
-            found = self._expectation.evaluate(buffers.state)
+            found = self._expectation.evaluate(states)
             self._values.append(found)
             self._errors.append(np.zeros_like(found))
         if self._measures:
-            # What was the spare array has room for one real number for each amplitude.
-            room = buffers.spare.reshape(-1).view(np.float64)[: buffers.spare.size].reshape(buffers.spare.shape)
-            self._sample(probabilities(buffers.state, room), first)
-        if self._options.keep_states:
-            buffers.state = np.empty_like(buffers.state)  # the other one is kept
+            self._sample(probabilities(states, room), first)
 
     def _sample(self, weights: Reals, first: int) -> None:
         """Sample the final measurement of a batch of points."""

@@ -17,7 +17,8 @@ from qiskit.circuit.library import C3XGate, QFTGate, RXGate, SGate, efficient_su
 from qiskit.circuit.random import random_circuit
 from qiskit.quantum_info import Operator, random_unitary
 
-from procjob.qiskit import from_qasm2, from_qiskit
+from procjob.qiskit import expressions, from_qasm2, from_qiskit
+from procjob.simulators import expressions as parameters
 from procjob.simulators.gates import controlled
 
 
@@ -108,6 +109,33 @@ def test_parameters_stay_free_and_keep_their_names_and_formulas():
     values = {p: 0.1 + 0.15 * n for n, p in enumerate(circuit.parameters)}
     bound = converted.bind({p.name: value for p, value in values.items()})
     np.testing.assert_allclose(operator_of(bound), Operator(circuit.assign_parameters(values)).data, atol=1e-12)
+
+
+def test_an_angle_may_have_thousands_of_terms():
+    vector = ParameterVector("v", 3000)
+    circuit = QuantumCircuit(1)
+    circuit.rx(sum(vector), 0)
+    converted = from_qiskit(circuit)
+    offset, factors = converted.operations[0].angles[0].linear()
+    assert (offset, factors) == (0.0, {parameter.name: 1.0 for parameter in vector})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a -(b - c)", "a - b - c", "a/(b/c)", "a/b/c*2", "-a**2", "(-a)**2", "a**-b**c", "a**-2*b", "(a**b)**c", "a*-b + c",
+     "-(a + b)*3e-5", "--a", "sin(a*(b + .5))**2", "abs(-a) - cos(sin(b))", "2**3.**a"],
+)  # fmt: skip
+def test_the_text_of_an_expression_is_read_as_python_reads_it(text):
+    names = {name: parameters.Parameter(name) for name in "abc"}
+    assert expressions._read(text, names) == eval(text, {**names, "sin": np.sin, "cos": np.cos})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a b", "a +", "(a", "a)", "sin a", "sin", "* a", "a % b", "f(a)", "()", "(1i)*a", "a(b)", "a b *"]
+)
+def test_what_is_no_arithmetic_is_refused(text):
+    with pytest.raises((IndexError, KeyError, SyntaxError)):
+        expressions._read(text, {name: parameters.Parameter(name) for name in "ab"})
 
 
 def test_an_ansatz_of_the_library_keeps_its_parameters_in_order():

@@ -1,5 +1,8 @@
 """Circuits as values: building, arithmetic of parameters, drawing, and what is refused."""
 
+import copy
+import functools
+import operator
 import pickle
 
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 from procjob.simulators.circuit import Circuit
 from procjob.simulators.expressions import Parameter
 from procjob.simulators.gates import GATES, controlled
+from procjob.simulators.statevector import StatevectorSimulator
 
 THETA = Parameter("theta")
 
@@ -40,6 +44,60 @@ def test_an_expression_is_evaluated_at_all_points_and_reads_as_it_was_written(ex
     assert repr(expression) == text
     if (linear := expression.linear()) is not None:
         np.testing.assert_allclose(linear[0] + linear[1]["theta"] * points, expected(points), rtol=1e-14)
+
+
+TERMS = 3000
+
+
+def summed(parameters):
+    return functools.reduce(operator.add, parameters)
+
+
+def nested(parameters):
+    return functools.reduce(lambda inner, outer: np.sin(inner) - outer, parameters)
+
+
+def from_the_right(parameters):
+    return functools.reduce(lambda right, left: left * 0.5 + right, parameters)
+
+
+@pytest.mark.parametrize("made_by", [summed, nested, from_the_right])
+def test_an_expression_of_thousands_of_terms_can_do_what_a_short_one_can(made_by):
+    parameters = Parameter.array("x", TERMS)
+    expression, again = made_by(parameters), made_by(parameters)
+    values = np.random.default_rng(1).normal(size=(TERMS, 2))
+    expected = made_by(list(values))
+    named = {parameter.name: column for parameter, column in zip(parameters, values, strict=True)}
+    assert expression.evaluate(named).tolist() == expected.tolist()
+    assert expression.parameters == named.keys()
+    assert (expression.linear() is None) == (made_by is nested)
+    assert repr(expression).count("x[") == TERMS
+    assert expression == again
+    assert expression != made_by(parameters[:-1])
+    for copied in (pickle.loads(pickle.dumps(expression)), copy.deepcopy(expression)):
+        assert copied == expression
+        assert hash(copied) == hash(expression)
+
+
+def test_a_circuit_runs_at_an_angle_of_thousands_of_terms_and_is_pickled_with_it():
+    parameters = Parameter.array("x", TERMS)
+    circuit = pickle.loads(pickle.dumps(Circuit(1).rx(summed(parameters), 0)))
+    values = np.random.default_rng(1).normal(size=(2, TERMS))
+    run = StatevectorSimulator().run(circuit, shots=None, observables=["Z"], parameters=values)
+    np.testing.assert_allclose(run.expectation_values[:, 0], np.cos(values.sum(axis=1)), atol=1e-10)
+    bound = circuit.bind(dict(zip(parameters, values[0].tolist(), strict=True)))
+    assert bound.operations[0].angles[0] == pytest.approx(values[0].sum())
+    assert "x[2999]" in circuit.draw()
+
+
+def test_a_part_that_an_expression_has_many_times_is_evaluated_once():
+    """Without that, this one would take 2**100 additions."""
+    expression = Parameter("x")
+    for _ in range(100):
+        expression = (expression + expression) / 2
+    assert expression.evaluate({"x": np.float64(0.3)}) == 0.3
+    assert expression.linear() == (0.0, {"x": 1.0})
+    assert pickle.loads(pickle.dumps(expression)) == expression
 
 
 def test_parameters_are_sorted_with_numbers_by_value():

@@ -37,7 +37,7 @@ def deviation(seed, num_qubits, points, parameters):
 
 def group_by(monkeypatch, policy):
     """Let a policy decide instead of the cost model."""
-    monkeypatch.setattr(plan, "best_groups", lambda ops, *_: fusion.group(list(fusion.fuse_runs(ops)), policy))
+    monkeypatch.setattr(plan, "best_groups", lambda ops, *_, **__: fusion.group(list(fusion.fuse_runs(ops)), policy))
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 6])
@@ -65,11 +65,12 @@ def test_a_layer_of_rotations_and_a_ladder_are_three_blocks_and_a_gather():
 
 
 @pytest.mark.parametrize("num_qubits", [2, 5, 9, 10, 11, 12])
-def test_layers_of_blocks_and_gathers_give_the_state_of_qiskit(monkeypatch, num_qubits):
-    """From nine qubits up these are walks."""
+@pytest.mark.parametrize("constant", [False, True])
+def test_layers_of_blocks_and_gathers_give_the_state_of_qiskit(monkeypatch, num_qubits, constant):
+    """From nine qubits up these are walks; without parameters they are chains."""
     group_by(monkeypatch, fusion.Policy(3, absorb=False, dense_phases=False))
     rng = np.random.default_rng(num_qubits)
-    recipe = []
+    recipe = [("x", [], [0], [])] if constant else [("rz", [Parameter("a")], [0], [])]
     for _ in range(3):
         recipe += [(name, [float(rng.normal())], [q], []) for q in range(num_qubits) for name in ("ry", "rz")]
         recipe += [("x", [], [q + 1], [q]) for q in range(num_qubits - 1)]
@@ -78,9 +79,48 @@ def test_layers_of_blocks_and_gathers_give_the_state_of_qiskit(monkeypatch, num_
     circuit = Circuit(num_qubits)
     for name, angles, targets, controls in recipe:
         circuit.gate(name, targets, angles, controls=controls)
-    assert ("Walk" in repr(plan.compile(circuit))) == (num_qubits >= 9)
-    expected = Statevector(circuits.as_qiskit(num_qubits, recipe, {})).data
-    assert np.abs(states(circuit, np.empty((0, 1))) - expected).max() < 1e-12
+    kinds = {type(step).__name__ for step in plan.compile(circuit).steps[0].passes}
+    assert ("Walk" in kinds) == (num_qubits >= 9 and not constant)
+    assert ("Chain" in kinds) == constant
+    expected = Statevector(circuits.as_qiskit(num_qubits, recipe, {"a": 0.4})).data
+    values = np.full((len(circuit.parameters), 1), 0.4)
+    assert np.abs(states(circuit, values) - expected).max() < 1e-12
+
+
+def volume(num_qubits, seed, layers=None):
+    """A circuit of random unitaries on random pairs."""
+    rng = np.random.default_rng([num_qubits, seed])
+    circuit = Circuit(num_qubits)
+    for _ in range(layers or num_qubits):
+        order = rng.permutation(num_qubits).tolist()
+        for pair in zip(order[::2], order[1::2], strict=False):
+            circuit.unitary(np.linalg.qr(rng.normal(size=(4, 4)) + 1j * rng.normal(size=(4, 4)))[0], pair)
+    return circuit
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 6])
+def test_a_chain_in_pieces_gives_the_same_state(monkeypatch, width):
+    group_by(monkeypatch, fusion.Policy(width, absorb=False, dense_phases=False))
+    circuit = volume(10, 1)
+    whole = states(circuit, np.empty((0, 1)))
+    monkeypatch.setattr(passes, "ONE_THREAD", 1 << 10)
+    assert np.abs(states(circuit, np.empty((0, 1))) - whole).max() < 1e-14
+
+
+def test_arrays_of_a_chain_that_are_not_put_side_by_side_give_the_same_bits(monkeypatch):
+    circuit = volume(8, 1)
+    packed = states(circuit, np.empty((0, 1)))
+    monkeypatch.setattr(passes, "PACKED", 0)
+    assert states(circuit, np.empty((0, 1))).tobytes() == packed.tobytes()
+
+
+def test_the_passes_of_a_chain_are_counted_and_shown_one_by_one():
+    compiled = plan.compile(volume(8, 1))
+    (chain,) = [step for step in compiled.steps[0].passes if isinstance(step, passes.Chain)]
+    assert compiled.num_passes == len(compiled.steps[0].passes) + len(chain.steps) - 1
+    assert f" {compiled.num_passes} passes" in repr(compiled)
+    assert "chain of" in compiled.describe()
+    assert compiled.nbytes >= sum(factor.nbytes for _, factor in chain.links)
 
 
 @pytest.mark.parametrize("slice_bits", [3, 6, 9, 11])

@@ -61,6 +61,68 @@ def test_every_batch_size_gives_the_same_bits(num_qubits, phases, precision):
         assert everything(StatevectorSimulator(batch=batch), circuit, values, precision=precision) == expected
 
 
+def volume(num_qubits, seed):
+    """Random unitaries on random pairs, measured."""
+    rng = np.random.default_rng([num_qubits, seed])
+    circuit = Circuit(num_qubits)
+    for _ in range(num_qubits):
+        order = rng.permutation(num_qubits).tolist()
+        for pair in zip(order[::2], order[1::2], strict=False):
+            circuit.unitary(np.linalg.qr(rng.normal(size=(4, 4)) + 1j * rng.normal(size=(4, 4)))[0], pair)
+    return circuit.measure_all()
+
+
+def returned(found):
+    """Bytes of all that a run of a circuit without parameters returns."""
+    arrays = [found.statevectors, found.expectation_values, found.standard_errors, found.memory]
+    arrays += [found.tally.outcomes, found.tally.counts] if found.tally is not None else []
+    return [(array.shape, array.tobytes()) for array in arrays if array is not None]
+
+
+@pytest.mark.parametrize("shots", [20, None])
+@pytest.mark.parametrize("precision", ["double", "single"])
+def test_a_circuit_has_the_same_bits_alone_and_in_a_list_of_any_others(shots, precision):
+    """Circuits without parameters share batches with those next to them."""
+    circuits = [volume(n, seed) for n in (4, 4, 4, 7, 7, 8, 9, 9, 10, 13, 7, 3, 3) for seed in (1, 2)]
+    circuits += [Circuit(4, 1), volume(4, 3), Circuit(4).h(2), Circuit(4).cx(0, 1), volume(8, 5), volume(8, 1)]
+    options = {"shots": shots, "precision": precision, "observables": ["Z0 Z1", {"X1": 0.5}], "keep_states": True}
+    options |= {"seed": 4, "memory": shots is not None}
+    expected = [
+        returned(StatevectorSimulator().run(circuit, first=(number, 0), **options).circuits[0])
+        for number, circuit in enumerate(circuits)
+    ]
+    for batch in (None, 1, 2, 3, 5, 64):
+        found = StatevectorSimulator(batch=batch).run(circuits, **options).circuits
+        assert [returned(circuit) for circuit in found] == expected
+
+
+@pytest.mark.parametrize("num_qubits", [4, 8, 11])
+def test_a_plan_without_parameters_has_the_same_bits_after_pickling(num_qubits):
+    compiled = plan.compile(volume(num_qubits, 1))
+    found = [StatevectorSimulator().run(p, shots=None) for p in (compiled, pickle.loads(pickle.dumps(compiled)))]
+    assert found[0].get_statevector().tobytes() == found[1].get_statevector().tobytes()
+
+
+def test_states_of_circuits_that_shared_a_batch_are_apart():
+    result = StatevectorSimulator().run([volume(4, 1), volume(4, 2)], shots=None)
+    result.get_statevector(0)[:] = 7
+    assert np.linalg.norm(result.get_statevector(1)) == pytest.approx(1)
+    plans = [plan.compile(volume(4, 1))] * 2
+    StatevectorSimulator().run(plans, shots=None).get_statevector(0)[:] = 7
+    assert np.linalg.norm(StatevectorSimulator().run(plans, shots=None).get_statevector(1)) == pytest.approx(1)
+
+
+def test_initial_states_of_a_circuit_without_parameters_are_rows_with_the_same_bits_in_every_batch():
+    circuit, rng = volume(7, 1), np.random.default_rng(2)
+    begin = rng.normal(size=(5, 128)) + 1j * rng.normal(size=(5, 128))
+    begin /= np.linalg.norm(begin, axis=1)[:, None]
+    none = np.empty((5, 0))
+    expected = [StatevectorSimulator().run(circuit, shots=None, initial_state=row).get_statevector() for row in begin]
+    for batch in (1, 2, 5):
+        found = StatevectorSimulator(batch=batch).run(circuit, shots=None, parameters=none, initial_state=begin)
+        assert found.get_statevector().tobytes() == np.array(expected).tobytes()
+
+
 @pytest.mark.parametrize("cut", [1, 2, 3, 10, 17, 39])
 def test_a_run_that_is_split_gives_the_same_bits(cut):
     circuit = ansatz(4, phases=True)
