@@ -370,6 +370,20 @@ def test_what_cannot_be_kept_costs_the_result_and_not_the_job(path):
             job.result()
 
 
+def test_halves_of_characters_in_texts_are_escaped(path):
+    def fail(name):
+        raise FileNotFoundError(name)
+
+    with procjob.Backend(fail, workers=0, store=path) as backend:
+        job = backend.run("caf\udce9", tags=["t\udce9"], metadata={"file": "caf\udce9"})
+        job.wait_for_final_state(DEADLINE)
+    with Store(path) as store:
+        (job,) = store.jobs(status="ERROR")
+        assert job.error_message() == r"FileNotFoundError: caf\udce9"
+        assert job.metadata == {"file": "caf\udce9"}
+        assert job.tags == ("t\udce9",)
+
+
 @pytest.mark.parametrize("engine", ["workers", "inline", "executor"])
 def test_jobs_of_every_engine_are_recorded(path, engine):
     with ThreadPoolExecutor(2) as pool, Store(path) as store:
