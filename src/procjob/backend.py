@@ -213,7 +213,8 @@ class Backend:
         try:
             job.submit()
         except BaseException:
-            following.refused()
+            if job.status().name == "INITIALIZING":  # else it was accepted, and a Ctrl-C has struck inline
+                following.refused()
             raise
 
     @property
@@ -227,6 +228,16 @@ class Backend:
         Raises:
             JobError: there is none.
             StoreError: the store cannot be read.
+
+        Example:
+            >>> import os, tempfile, procjob
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     path = os.path.join(folder, "jobs.db")
+            ...     with procjob.Backend(abs, workers=0, store=path) as backend:
+            ...         job_id = backend.run(-2).job_id()
+            ...     with procjob.Backend(abs, workers=0, store=path) as backend:  # days later
+            ...         backend.job(job_id).result()
+            2
         """
         with self._jobs_lock:
             for job in self._jobs:

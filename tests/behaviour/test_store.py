@@ -89,20 +89,23 @@ def test_another_process_finds_a_job_with_everything_about_it(path):
 def test_a_job_whose_result_was_returned_is_there_after_a_kill(path):
     text = """
         def work(n):
-            return n
-        backend = procjob.Backend(work, workers=2, store=sys.argv[1])
-        for n in range(5):
-            print(backend.run(n).result(), flush=True)
-        sys.stdin.readline()
+            return "x" * n
+        with procjob.Backend(work, workers=1, store=sys.argv[1]) as backend:
+            backend.run(1).result()
+            backend.run(10_000_000).result()
+            os.kill(os.getpid(), 9)
     """
     with script(text, path) as process:
-        assert [process.stdout.readline() for _ in range(5)] == [f"{n}\n" for n in range(5)]
-        process.kill()
+        process.communicate(timeout=DEADLINE)
     with Store(path) as store:
-        assert [job.result() for job in store.jobs(descending=False)] == [0, 1, 2, 3, 4]
+        assert [len(job.result()) for job in store.jobs()] == [10_000_000, 1]
 
 
-@pytest.mark.parametrize("end", ["", "os.kill(os.getpid(), 2)", "1 / 0"], ids=["end", "Ctrl-C", "exception"])
+HELD = "import threading; threading.Thread(target=lambda _: time.sleep(60), args=(backend,), daemon=True).start()"
+ENDS = {"end": "", "Ctrl-C": "os.kill(os.getpid(), 2)", "exception": "1 / 0", "held by a thread": HELD}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 def test_a_script_that_ends_leaves_no_job_without_its_end(path, end):
     text = f"""
         import signal
@@ -367,6 +370,20 @@ def test_what_cannot_be_kept_costs_the_result_and_not_the_job(path):
             job.result()
 
 
+def test_halves_of_characters_in_texts_are_escaped(path):
+    def fail(name):
+        raise FileNotFoundError(name)
+
+    with procjob.Backend(fail, workers=0, store=path) as backend:
+        job = backend.run("caf\udce9", tags=["t\udce9"], metadata={"file": "caf\udce9"})
+        job.wait_for_final_state(DEADLINE)
+    with Store(path) as store:
+        (job,) = store.jobs(status="ERROR")
+        assert job.error_message() == r"FileNotFoundError: caf\udce9"
+        assert job.metadata == {"file": "caf\udce9"}
+        assert job.tags == ("t\udce9",)
+
+
 @pytest.mark.parametrize("engine", ["workers", "inline", "executor"])
 def test_jobs_of_every_engine_are_recorded(path, engine):
     with ThreadPoolExecutor(2) as pool, Store(path) as store:
@@ -420,9 +437,8 @@ def test_a_store_that_is_locked_delays_the_first_result_and_no_other(path, caplo
             backend.run(0).result(DEADLINE)
             other.execute("BEGIN IMMEDIATE")
             began = time.monotonic()
-            jobs = [backend.run(n) for n in range(20)]
-            assert [job.result(DEADLINE) for job in jobs] == list(range(1, 21))
-            assert time.monotonic() - began < 8
+            assert [backend.run(n).result(DEADLINE) for n in range(20)] == list(range(1, 21))
+            assert time.monotonic() - began < 6, "20 waits of half a second are 10"
             other.execute("ROLLBACK")
             backend.run(20).result(DEADLINE)
         assert len(store.jobs(limit=None)) == 22, "what could not be written then is written later"

@@ -7,6 +7,7 @@ from typing import assert_type
 import procjob
 from procjob import Backend, Job, JobStatus, ProcessPoolExecutor
 from procjob.progress import track
+from procjob.store import StoredJob
 from procjob.waiting import DoneAndNotDone
 
 
@@ -25,6 +26,16 @@ def a_backend_gives_jobs() -> None:
         assert_type(job.metrics().run_seconds, float | None)
         base: procjob.JobV1 = job
         assert_type(base.in_final_state(), bool)
+
+
+def a_store_gives_jobs_and_their_results(store: procjob.Store) -> None:
+    assert_type(store.jobs(limit=3, status=["DONE", JobStatus.ERROR], tags=["first"]), list[StoredJob])
+    assert_type(store.job("mine").status(), JobStatus)
+    assert_type(store.delete("mine"), int)
+    with Backend(simulate, store="jobs.db") as backend:
+        assert_type(backend.job("mine"), Job | StoredJob)
+        base: procjob.JobV1 = store.job("mine")
+        assert_type(base.job_id(), str)
 
 
 def waiting_keeps_jobs(jobs: list[Job]) -> None:

@@ -146,7 +146,11 @@ class Database:
         self._check_kind()
         identity = _identity(self.path)
         with contextlib.closing(sqlite3.connect(self._uri("mode=ro&immutable=1"), uri=True)) as look:
-            self._check_ours(look)
+            if self._check_ours(look) == 0 and self._has_journal() and _pragma(look, "application_id") == 0:
+                raise StoreError(  # ours is marked before it has one
+                    f"the store {self.path} is a SQLite file of something else: it has a journal and no mark of procjob; "
+                    "name another file"
+                )
         wait = min(self.timeout, _NAP)
         connection = sqlite3.connect(self.path, timeout=wait, isolation_level=None, check_same_thread=False)
         try:
@@ -161,6 +165,12 @@ class Database:
             raise
         self._connection, self._file = connection, identity
         return connection
+
+    def _has_journal(self) -> bool:
+        try:
+            return Path(f"{self.path}-wal").stat().st_size > 0
+        except FileNotFoundError:
+            return False
 
     def _check_kind(self) -> None:
         mode = self.path.stat().st_mode

@@ -14,7 +14,7 @@ from procjob.pool.foreign import type_name
 from procjob.store.database import Database
 from procjob.store.machine import Process
 from procjob.store.query import JobQuery
-from procjob.store.values import Encoded, encode_or_say_why
+from procjob.store.values import Encoded, encode_or_say_why, storable
 
 if TYPE_CHECKING:
     from procjob.job import Job
@@ -70,11 +70,11 @@ def job_row(job: Job, inputs: str) -> tuple[Any, ...]:
         metrics.peak_rss,
         metrics.threads,
         error_type,
-        error,
-        traceback,
-        json.dumps(job.tags, ensure_ascii=False),
+        error and storable(error),
+        traceback and storable(traceback),
+        storable(json.dumps(job.tags, ensure_ascii=False)),
         *metadata,
-        inputs,
+        storable(inputs),
         *result,
     )
 

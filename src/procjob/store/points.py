@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from procjob.errors import StoreError
-from procjob.store.values import Encoded, decode, encode
+from procjob.store.values import Encoded, decode, encode, storable
 
 KEY_BYTES = 16
 
@@ -117,7 +117,8 @@ def point_row(target_id: int, identity: str, record: PointRecord) -> tuple[Any, 
     owner = f"point {identity} {key.hex()}"
     arguments = encode(dict(record.values), f"{owner} arguments", label="values")
     result = encode(record.value, f"{owner} result", label="result")
-    return (target_id, key, status, *arguments, *result, record.error, record.seconds, record.attempts, record.finished)
+    error = record.error and storable(record.error)
+    return (target_id, key, status, *arguments, *result, error, record.seconds, record.attempts, record.finished)
 
 
 def point_record(row: tuple[Any, ...], identity: str, fields: Collection[str], *, allow_pickle: bool) -> PointRecord:

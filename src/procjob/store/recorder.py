@@ -114,15 +114,16 @@ class Recorder:
     def _write(self, due: list[Following]) -> list[Following]:
         """Write jobs in one transaction; return those that are final now."""
         rows: list[tuple[Following, tuple[Any, ...]]] = []
+        lost: list[Following] = []
         for following in due:
             try:
                 rows.append((following, job_row(following.job, following.inputs)))  # type: ignore[arg-type]
-            except Exception as exc:  # noqa: BLE001  (of the user's result or metadata: it costs this record only)
+            except Exception as exc:  # noqa: BLE001  (of code of the user's: it costs this record only)
                 self.warn(exc)
-                rows.append((following, ()))
-        ended = [following for following, row in rows if not row or row[2] in _FINAL]
+                lost.append(following)
+        ended = [following for following, row in rows if row[2] in _FINAL]
         try:
-            self.table.put([(row, following.known) for following, row in rows if row])
+            self.table.put([(row, following.known) for following, row in rows])
         except StoreError as exc:
             self.failing = True
             self.warn(exc)
@@ -135,7 +136,7 @@ class Recorder:
                 following.known = True
             for following in ended:
                 following.job = None
-        return ended
+        return ended + [following for following in lost if following.job is None or following.job.in_final_state()]
 
     def _settle(self, ended: Iterable[Following]) -> None:
         for following in ended:

@@ -277,6 +277,14 @@ class Store:
             TypeError: an argument has the wrong type.
             ValueError: a number is negative, or there is no such status.
             StoreError: the file cannot be read.
+
+        Example:
+            >>> import os, tempfile, procjob
+            >>> with tempfile.TemporaryDirectory() as folder, procjob.Store(os.path.join(folder, "jobs.db")) as store:
+            ...     with procjob.Backend(abs, workers=0, store=store) as backend:
+            ...         results = [backend.run(-n, tags=["abs", f"n={n}"]).result() for n in range(3)]
+            ...     [(job.status().name, job.result()) for job in store.jobs(tags=["abs", "n=2"])]
+            [('DONE', 2)]
         """
         return self._find(
             JobQuery.checked(

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from procjob.errors import NotPicklableError, RemoteError, StoreError
-from procjob.pool.foreign import type_name
+from procjob.pool.foreign import describe, type_name
 from procjob.pool.pickling import dumps, loads
 from procjob.store import trust
 
@@ -76,7 +76,7 @@ def encode(value: Any, owner: str, *, label: str = "value") -> Encoded:
     arrays: list[np.ndarray[Any, Any]] = []
     try:
         text = _write(value, arrays)
-        return Encoded(text if text.isascii() else _utf8(text), _npy(arrays) if arrays else None)
+        return Encoded(storable(text), _npy(arrays) if arrays else None)
     except (_Unplain, RecursionError):  # deeper than Python goes, or within itself
         pass
     try:
@@ -86,12 +86,17 @@ def encode(value: Any, owner: str, *, label: str = "value") -> Encoded:
     return Encoded(json.dumps({"$pickle": type_name(value)}), trust.sign(pickled, owner))
 
 
+def storable(text: str) -> str:
+    """Return a text with escapes, those of JSON, for halves of characters: file names have them, and no file takes them."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 def encode_or_say_why(value: Any, owner: str, *, label: str) -> Encoded:
     """Return what is kept of a value, or why it is not: reading it raises then."""
     try:
         kept = encode(value, owner, label=label)
-    except StoreError as exc:
-        return Encoded(json.dumps({"$missing": str(exc)}))
+    except Exception as exc:  # noqa: BLE001  (whatever it is, the rest of the record is worth keeping)
+        return Encoded(json.dumps({"$missing": str(exc) if isinstance(exc, StoreError) else describe(exc)}))
     if kept.data is not None and len(kept.data) > MAX_BYTES:
         return Encoded(json.dumps({"$missing": f"{len(kept.data):,} bytes are more than SQLite takes in one value"}))
     return kept
@@ -216,15 +221,6 @@ def _special(value: float) -> str:
     """Name a float that is not finite; a NaN with its bits, if they are not the usual ones."""
     bits = struct.pack("<d", value)
     return repr(value) if value == value or bits == _CANONICAL_NAN else f"nan {bits.hex()}"  # noqa: PLR0124  (not NaN)
-
-
-def _utf8(text: str) -> str:
-    """Return the text, with escapes if it has halves of characters, which no file can have."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "".join(c if ord(c) < 0xD800 or ord(c) > 0xDFFF else f"\\u{ord(c):04x}" for c in text)
-    return text
 
 
 def _npy_has(value: np.ndarray[Any, Any]) -> bool:

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,14 @@ def tables_of_somebody_in_wal_mode(path):
     sqlite(path, "PRAGMA journal_mode=WAL", "CREATE TABLE mine (x)")
 
 
+def journal_left_by_somebody_who_was_killed(path):
+    with tempfile.TemporaryDirectory() as other, contextlib.closing(sqlite3.connect(f"{other}/x")) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE mine (x)")
+        for end in ("", "-wal"):
+            Path(f"{path}{end}").write_bytes(Path(f"{other}/x{end}").read_bytes())
+
+
 def somebodys_application(path):
     sqlite(path, "PRAGMA application_id=1234", "CREATE TABLE points (x)")
 
@@ -104,6 +113,7 @@ REFUSED = {
     a_few_bytes: "is not a SQLite file; name another",
     tables_of_somebody: "of something else: it has 'mine'",
     tables_of_somebody_in_wal_mode: "of something else: it has 'mine'",
+    journal_left_by_somebody_who_was_killed: "of something else: it has a journal and no mark",
     somebodys_application: r"of something else \(application_id 1234\)",
     newer: "newer procjob: its schema has version .* upgrade",
     cut_short: "is damaged; .*recover",
@@ -451,6 +461,29 @@ def test_a_fork_has_a_connection_of_its_own(tmp_path):
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+def test_a_parent_that_closes_its_store_takes_nothing_from_a_fork_that_writes(tmp_path):
+    with Store(tmp_path / "some.db") as store:
+        target = store.target_id(ENERGY)
+        store.put_points(target, points([1]))
+        ready, closed = os.pipe(), os.pipe()
+
+        def write():
+            store.put_points(target, points([2]))
+            os.write(ready[1], b"x")
+            os.read(closed[0], 1)
+            store.put_points(target, points([3]))
+
+        with ThreadPoolExecutor(1) as pool:
+            child = pool.submit(in_child, write)
+            os.read(ready[0], 1)
+            store.close()
+            os.write(closed[1], b"x")
+            assert child.result(DEADLINE) == 0
+        for end in ready + closed:
+            os.close(end)
+        assert store.count_points(target) == {"DONE": 3}
+
+
 def test_a_fork_that_uses_no_store_leaves_that_of_its_parent_alone(tmp_path):
     with Store(tmp_path / "some.db") as store:
         target = store.target_id(ENERGY)
@@ -460,7 +493,17 @@ def test_a_fork_that_uses_no_store_leaves_that_of_its_parent_alone(tmp_path):
         assert store.count_points(target) == {"DONE": 2}
 
 
-@pytest.mark.parametrize("end", ["", "del store; import gc; gc.collect()", "raise SystemExit", "1 / 0"])
+HELD = "import threading, time; threading.Thread(target=lambda _: time.sleep(60), args=(store,), daemon=True).start()"
+ENDS = {
+    "": "",
+    "deleted": "del store; import gc; gc.collect()",
+    "exit": "raise SystemExit",
+    "error": "1 / 0",
+    "held": HELD,
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 def test_a_script_that_ends_leaves_one_file_with_everything(tmp_path, end):
     text = f"""
     from procjob.store import PointRecord, Store, Target

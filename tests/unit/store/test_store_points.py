@@ -53,12 +53,14 @@ def test_a_point_comes_back_as_it_was(store, tmp_path):
     target = store.target_id(ENERGY)
     records = [
         point(1, value={"energy": -1.1, "state": (1, 2j)}),
-        point(2, "ERROR", None, error="ValueError: no"),
+        point(2, "ERROR", None, error=r"ValueError: no \udce9"),
         point(3, value=None, values={"theta": np.float64(0.5), "name": "x"}),
     ]
     store.put_points(target, records)
     with Store(tmp_path / "points.db") as other:
         assert other.get_points(target, keys([1, 2, 3, 4])) == {record.key: record for record in records}
+    store.put_points(target, [point(5, "ERROR", None, error="ValueError: no \udce9")])
+    assert store.get_points(target, keys([5]))[keys([5])[0]].error == records[1].error
 
 
 def test_the_first_result_of_a_point_stays_and_a_failure_is_replaced(store):
