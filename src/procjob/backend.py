@@ -19,6 +19,7 @@ from procjob.job import Job
 from procjob.parts import Parts
 from procjob.pool import checks
 from procjob.pool.actions import Limits
+from procjob.progress import is_wanted, show
 from procjob.status import JobStatus
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ class Backend:
         tags: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
         job_id: str | None = None,
+        progress: bool | None = False,
         **options: Any,
     ) -> Job:
         """Submit ``simulator(run_input, **options)`` and return its job.
@@ -167,6 +169,8 @@ class Backend:
             tags: words to find the job by.
             metadata: kept with the job.
             job_id: its id; None makes a unique one.
+            progress: show a bar on stderr, of what the simulator reports or of the pieces that the run is divided into; None: if that is
+                a terminal (see ``PROCJOB_PROGRESS``).
             **options: for the simulator.
 
         Raises:
@@ -186,6 +190,7 @@ class Backend:
         )
         self._check_options(run_input, options)
         words = checks.words("tags", tags)
+        shown = is_wanted(progress)
         if metadata is not None and not isinstance(metadata, Mapping):
             raise TypeError(f"metadata must be a mapping, not {metadata!r}")
         identity = uuid.uuid4().hex if job_id is None else job_id
@@ -200,6 +205,8 @@ class Backend:
                 raise RuntimeError(f"backend {self.name} is closed; make a new one")
             self._jobs.add(job)
         self._submit(job, text, given_id=job_id is not None)
+        if shown:
+            show(job)
         return job
 
     def _submit(self, job: Job, text: str, *, given_id: bool) -> None:
@@ -382,7 +389,7 @@ class Backend:
             ]
             raise TypeError(
                 f"{self.name} cannot be called so: {exc}. Its options: {', '.join(allowed) or 'none'}; job options: "
-                "time_limit, memory_limit, retries, grace, tags, metadata, job_id"
+                "time_limit, memory_limit, retries, grace, tags, metadata, job_id, progress"
             ) from None
 
 

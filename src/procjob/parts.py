@@ -162,6 +162,7 @@ class _Whole:
                     self._attempts = max(self._attempts, attempts)
                     self._usage[index] = usage or Usage()
                     self._progress[index] = Progressed(now, 1, 1)
+                    self._tell(self._overall(self._progress[index]))
 
     def _overall(self, event: Progressed) -> Progressed:
         done = sum(progress.fraction for progress in self._progress.values())

@@ -1,6 +1,6 @@
-"""`track`: iterate over jobs as they become final, behind a progress bar.
+"""Progress bars: `track` for many jobs, `show` for one, and the `Bar` that a sweep moves itself.
 
-The bar asks the jobs themselves, at a fixed rate and in a thread of its own, so it tells the truth also while nothing
+That of `track` asks the jobs themselves, at a fixed rate and in a thread of its own, so it tells the truth also while nothing
 ends and while the caller is busy with a job that it was given.
 """
 
@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from procjob.events import Progressed
 from procjob.job import Job
 from procjob.pool.threads import start_thread
 from procjob.status import JOB_FINAL_STATES, JobStatus
@@ -67,6 +68,18 @@ def is_shown(disable: bool | None) -> bool:
     if text not in {"", "0", "1"}:
         raise ValueError(f"PROCJOB_PROGRESS must be 0 or 1, not {text!r}; unset it or correct it")
     return text == "1" if text else sys.stderr is not None and sys.stderr.isatty()
+
+
+def is_wanted(progress: bool | None) -> bool:
+    """Whether an argument ``progress=`` asks for a bar; None: as `is_shown` of None.
+
+    Raises:
+        TypeError: it is none of True, False and None.
+        ValueError: ``PROCJOB_PROGRESS`` is neither 0 nor 1.
+    """
+    if progress is not None and not isinstance(progress, bool):
+        raise TypeError(f"progress must be True, False or None, not {progress!r}")
+    return is_shown(None if progress is None else not progress)
 
 
 def _behind_a_bar(completed: Iterator[Job], jobs: list[Job], desc: str | None) -> Iterator[Job]:
@@ -135,9 +148,10 @@ class Bar:
 
         self._bar = tqdm(total=total, desc=desc, unit=unit, smoothing=0.1, dynamic_ncols=True)
 
-    def show(self, done: int, *, initial: int = 0, **counts: int) -> None:
+    def show(self, done: float, *, total: float | None = None, initial: int = 0, **counts: int) -> None:
         """Move it to ``done``, of which ``initial`` cost no time; counts that are not 0 stand behind it."""
         self._bar.initial = initial
+        self._bar.total = self._bar.total if total is None else total
         text = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
         if text != (self._bar.postfix or ""):
             self._bar.set_postfix_str(text, refresh=False)
@@ -147,3 +161,23 @@ class Bar:
         """Draw it a last time and leave it on the screen."""
         self._bar.refresh()
         self._bar.close()
+
+
+def show(job: Job) -> None:
+    """Show a bar for one job until it is final: of what it reports, or of the pieces that it is divided into.
+
+    It is drawn in the dispatcher thread of the job's engine.
+    """
+    bar = Bar(None, str(getattr(job.backend(), "name", "job")), "step")
+
+    def on_progress(report: Progressed) -> None:
+        bar.show(int(report.done) if report.done == int(report.done) else round(report.done, 1), total=report.total)
+
+    def on_end(ended: Job) -> None:
+        report = ended.progress()
+        if report is not None:
+            on_progress(report)
+        bar.close()
+
+    job.on_progress(on_progress)
+    job.add_done_callback(on_end)

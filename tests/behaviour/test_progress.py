@@ -220,3 +220,30 @@ def test_bad_arguments_are_told_at_the_call(backend, monkeypatch):
     monkeypatch.setenv("PROCJOB_PROGRESS", "yes")
     with pytest.raises(ValueError, match="PROCJOB_PROGRESS must be 0 or 1, not 'yes'"):
         track([job])
+
+
+def test_a_divided_run_shows_a_bar_of_its_pieces():
+    theta = procjob.Parameter("theta")
+    with screen() as stderr, procjob.Backend(workers=2) as backend:
+        circuit = procjob.Circuit(8).ry(theta, 0)
+        job = backend.run(circuit, parameters={"theta": range(500)}, observables=["Z0"], shots=None, progress=True)
+        job.wait_for_final_state(timeout=DEADLINE)
+        assert stderr.wait_for("2/2")
+
+
+def test_a_run_shows_a_bar_of_what_its_simulator_reports():
+    def simulate(steps):
+        for step in range(steps):
+            procjob.report_progress(step + 1, steps)
+        return steps
+
+    with screen() as stderr, procjob.Backend(simulate, workers=1) as backend:
+        backend.run(7, progress=True).wait_for_final_state(timeout=DEADLINE)
+        assert stderr.wait_for("7/7")
+        backend.run(5).wait_for_final_state(timeout=DEADLINE)
+    assert "5/5" not in stderr.getvalue()
+
+
+def test_progress_of_a_run_has_to_be_a_bool_or_none(backend):
+    with pytest.raises(TypeError, match="progress must be True, False or None, not 'yes'"):
+        backend.run(1, progress="yes")

@@ -167,8 +167,8 @@ class ProcessBackend(Wrapping[BackendV2], BackendV2):
                 instead: ``circuits`` for Aer.
             parameter_binds: for each circuit, a list of values for each of its parameters.
             **options: what the wrapped backend's ``run`` takes (``shots``, ``seed_simulator``, ...), and the job options
-                ``time_limit``, ``memory_limit``, ``retries``, ``grace``, ``tags``, ``metadata`` and ``job_id`` of
-                `procjob.Backend.run`. ``time_limit`` is that of the whole run, ``memory_limit`` and ``retries`` hold for
+                ``time_limit``, ``memory_limit``, ``retries``, ``grace``, ``tags``, ``metadata``, ``job_id`` and
+                ``progress`` of `procjob.Backend.run`. ``time_limit`` is that of the whole run, ``memory_limit`` and ``retries`` hold for
                 each task that it is divided into.
 
         Raises:

@@ -15,7 +15,7 @@ from procjob.qiskit.pieces import free_parameters
 
 #: Run options of Qiskit's own layers (its backend primitives, say), which hand them to any backend: passed on.
 RUN_OPTIONS = ("meas_level", "meas_return", "rep_delay", "init_qubits", "use_measure_esp", "memory_slots")
-JOB_OPTIONS = ("time_limit", "memory_limit", "retries", "grace", "tags", "metadata", "job_id")
+JOB_OPTIONS = ("time_limit", "memory_limit", "retries", "grace", "tags", "metadata", "job_id", "progress")
 
 
 def options_of(backend: BackendV2) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from procjob.errors import JobError
 from procjob.job import Job
 from procjob.pool import checks
 from procjob.pool.actions import Limits
-from procjob.progress import Bar, is_shown
+from procjob.progress import Bar, is_wanted
 from procjob.simulators import Circuit, Plan
 from procjob.store import Store
 from procjob.sweeps.gathered import Gathered
@@ -74,7 +74,7 @@ class Sweep(Job):
             time_limit=checks.seconds("time_limit", time_limit, positive=True),
             retries=checks.whole("retries", retries, lowest=0),
         )
-        shown = is_shown(None if progress is None else not progress)
+        shown = is_wanted(progress)
         given_seed = None if seed is None else checks.whole("seed", seed, lowest=0)
         source = as_points(points)
         what = as_target(target, backend=backend, shots=shots, observables=observables, version=version)
