@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time a name is i
     )
     from procjob.job import Job
     from procjob.jobv1 import JobV1
+    from procjob.pool.constants import shared
     from procjob.pool.executor import ProcessPoolExecutor
     from procjob.pool.session import report_progress, stop_requested
     from procjob.simulators import Circuit, Parameter, Result, StatevectorSimulator
@@ -56,6 +57,7 @@ __all__ = [
     "as_completed",
     "grid",
     "report_progress",
+    "shared",
     "stop_requested",
     "sweep",
     "vectorized",
@@ -92,6 +94,7 @@ _HOME = {
     "as_completed": "waiting",
     "grid": "sweeps",
     "report_progress": "pool.session",
+    "shared": "pool.constants",
     "stop_requested": "pool.session",
     "sweep": "sweeps",
     "vectorized": "sweeps",

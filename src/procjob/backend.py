@@ -8,7 +8,7 @@ import reprlib
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -19,6 +19,7 @@ from procjob.job import Job
 from procjob.parts import Parts
 from procjob.pool import checks
 from procjob.pool.actions import Limits
+from procjob.pool.constants import unshared
 from procjob.progress import is_wanted, show
 from procjob.status import JobStatus
 
@@ -41,7 +42,7 @@ class Divisible(Protocol):
         """Return input and options of at most ``pieces`` smaller runs, and what makes one result of theirs, in order.
 
         An input that is the same object in all of them travels to each worker once, also if later runs have an equal one;
-        the simulator should not change it.
+        so does the hashable input of a single one. The simulator should not change it.
         """
 
 
@@ -324,9 +325,11 @@ class Backend:
     def _task(self, run_input: Any, options: Mapping[str, Any], empty: Task) -> Task | Parts:
         """Return the task of a run, or the tasks that it is divided into."""
         if isinstance(self.simulator, Divisible):
-            pieces, join = self.simulator.divide(run_input, options, max(1, self.workers))
+            given = {name: unshared(value) for name, value in options.items()}
+            pieces, join = self.simulator.divide(unshared(run_input), given, max(1, self.workers))
             first = pieces[0][0]
-            shared = len(pieces) > 1 and all(part is first for part, _ in pieces)
+            # One piece counts if an equal input may come again: a list of circuits would only fill the worker's memory.
+            shared = all(part is first for part, _ in pieces) and (len(pieces) > 1 or isinstance(first, Hashable))
             shipped = self._engine.ship(first, label="run_input") if shared else None
             tasks = [
                 replace(empty, args=(shipped if shared else part,), kwargs=part_options)
