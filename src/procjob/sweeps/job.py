@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import secrets
 import uuid
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from procjob.pool import checks
 from procjob.pool.actions import Limits
 from procjob.progress import Bar, is_shown
 from procjob.simulators import Circuit, Plan
+from procjob.status import JobStatus
 from procjob.store import Store
 from procjob.sweeps.gathered import Gathered
 from procjob.sweeps.identity import encode
@@ -223,15 +225,14 @@ def sweep(target: Any, points: Any, *, wait: bool = True, **options: Any) -> Swe
                [-1., -2., -3.]])
     """
     job = Sweep(target, points, **options)
-    job.submit()
-    if not wait:
-        return job
     try:
-        return job.result()
+        job.submit()
+        return job.result() if wait else job
     except KeyboardInterrupt as interrupt:
-        job.cancel()
-        job.wait_for_final_state()
-        interrupt.add_note(job._interrupted())
+        if job.status() is not JobStatus.INITIALIZING:
+            job.cancel()
+            job.wait_for_final_state()
+            interrupt.add_note(job._interrupted())
         raise
 
 
@@ -240,7 +241,9 @@ def as_target(target: Any, *, shots: Any, observables: Any, version: str | None)
     if _is_of_qiskit(target):
         from procjob.qiskit import from_qiskit
 
-        return _circuit(from_qiskit(target), target.name, shots, observables, version)
+        # Qiskit numbers circuits that have no name: another one each time is none.
+        name = "circuit" if re.fullmatch(r"circuit-\d+(-\d+)?", target.name) else target.name
+        return _circuit(from_qiskit(target), name, shots, observables, version)
     if isinstance(target, (Circuit, Plan)):
         return _circuit(target, "circuit", shots, observables, version)
     if not callable(target):

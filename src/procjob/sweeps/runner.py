@@ -175,9 +175,9 @@ class Runner:
 
     def _drive(self) -> None:
         assert self._future is not None
-        began, result = time.monotonic(), None
-        bar = self._make_bar()
+        began, result, bar = time.monotonic(), None, None
         try:
+            bar = self._make_bar()
             self._run(bar)
         except BaseException as exc:  # noqa: BLE001  (a lazy iterable of the user's, a store that is full: the sweep's own end)
             self._failure = exc
@@ -205,7 +205,8 @@ class Runner:
                 self._show(bar)
                 if chunk is None:
                     break
-                self._send(shared, chunk)
+                if len(chunk):
+                    self._send(shared, chunk)
             if not self._out:
                 return
             if (ended := self._inbox.get()) is None:
@@ -285,7 +286,10 @@ class Runner:
             future.cancel()
         while self._out:
             if (ended := self._inbox.get()) is not None:
-                self._take_in(ended)
+                try:
+                    self._take_in(ended)
+                except Exception as exc:  # noqa: BLE001  (a store that is full, say; what still executes has to be awaited)
+                    self._failure = self._failure or exc
         if self._setting.own_engine:
             self._engine.close()
         if bar is not None:
