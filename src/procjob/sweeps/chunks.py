@@ -124,6 +124,10 @@ class Supply:
         middle = len(chunk) // 2
         self._ready.extendleft((chunk.part(middle, len(chunk)), chunk.part(0, middle)))
 
+    def back(self, chunk: Chunk) -> None:
+        """Give out once more what of a chunk has not been run."""
+        self._ready.appendleft(chunk)
+
     def take(self, size: int) -> Chunk | None:
         """Return the next chunk, of at most ``size`` points; none at all if those that were read need not run; None at the end."""
         if not self._ready and not self._ended:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import re
@@ -31,6 +32,8 @@ from procjob.sweeps.runner import Runner, Setting
 from procjob.sweeps.targets import CircuitTarget, FunctionTarget, Observables, Target, VectorizedTarget
 
 _UNSET: Any = object()
+#: A worker imports what it needs before it is given a point: that time is not the point's, whose limit may be short.
+_READY = {"initializer": importlib.import_module, "initargs": ("procjob.sweeps.runner",)}
 
 
 class Sweep(Job):
@@ -82,7 +85,7 @@ class Sweep(Job):
         what.check(source.names)
         if isinstance(source, Points) and (what.seeded or store is not None):
             _check_identity(source)
-        chosen = make_engine(workers, {}) if engine is None else checked_engine(engine, workers, {})
+        chosen = make_engine(workers, _READY) if engine is None else checked_engine(engine, workers, {})
         if limits.time_limit is not None and not chosen.capabilities.can_interrupt:
             raise JobError("time_limit needs worker processes, which can be stopped; drop it or take workers=1 or more")
         identity = uuid.uuid4().hex

@@ -20,6 +20,8 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, Protocol
 
+import numpy as np
+
 from procjob.engine import Engine, Task
 from procjob.engine.protocol import Capabilities
 from procjob.engine.workerless import Callbacks
@@ -246,8 +248,11 @@ class Runner:
             self._on_failure(sent.chunk, error)
             return
         outcome: Outcome = future.result()
-        self._sizer.took(len(sent.chunk), float(outcome.seconds[outcome.status != PENDING].sum()))
+        ran = int(np.count_nonzero(outcome.status != PENDING))
+        self._sizer.took(ran, float(outcome.seconds[:ran].sum()))
         self._gather(sent, outcome)
+        if ran < len(sent.chunk) and not self._ending():
+            self._supply.back(sent.chunk.part(ran, len(sent.chunk)))
 
     def _gather(self, sent: _Sent, outcome: Outcome) -> None:
         chunk = sent.chunk

@@ -27,6 +27,9 @@ from procjob.sweeps.result import DONE, FAILED
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _RANDOM = ("seed", "rng")
 
+#: Seconds after which a worker hands over what it has, however many points of its chunk are left: those before were quicker.
+PATIENCE = 0.5
+
 Observables = Sequence[Observable] | Mapping[str, Observable]
 
 
@@ -36,7 +39,7 @@ class Outcome:
 
     Attributes:
         columns: results of the points that are DONE, in order.
-        status: of each point; PENDING: it was not run.
+        status: of each point; PENDING: it was not run, nor any behind it.
         seconds: that each point took.
         errors: packed exceptions of the points that FAILED.
     """
@@ -169,7 +172,7 @@ class FunctionTarget(_Called):
                 errors[number] = pack_exception(exc)
                 status[number] = FAILED
             ends[number] = clock()
-            if errors and stop_at_error:
+            if (errors and stop_at_error) or ends[number] - began > PATIENCE:
                 break
         return Outcome(columns_of(values, self.name), status, np.diff(ends, prepend=began), errors)
 
