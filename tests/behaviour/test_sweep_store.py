@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import subprocess
 import sys
@@ -171,6 +172,22 @@ def test_points_that_failed_are_run_again(tmp_path, calls, engine):
     again = sweep(fragile, grid(x=range(6)), engine=engine, store=store, version="1")
     assert again.metadata["reused"] == 5
     assert again["fragile"].tolist() == list(range(6))
+
+
+def test_a_point_whose_worker_died_is_in_the_store_with_its_error_and_attempts(tmp_path):
+    def dies(x):
+        if x == 3:
+            os._exit(3)
+        return x
+
+    with Store(tmp_path / "s.db") as store:
+        sweep(dies, grid(x=range(6)), workers=1, retries=1, store=store, errors="store")
+        ((target_id, _),) = store.targets("dies")
+        assert store.count_points(target_id) == {"DONE": 5, "ERROR": 1}
+        with store._database.read() as connection:
+            ((error, attempts),) = connection.execute("SELECT error, attempts FROM points WHERE status = 'ERROR'")
+    assert "WorkerDiedError" in error
+    assert attempts == 2
 
 
 def test_a_function_that_returns_nothing_to_keep_is_kept(tmp_path, engine):

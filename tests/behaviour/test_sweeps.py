@@ -392,16 +392,24 @@ def test_an_iterator_that_raises_ends_the_sweep_with_that(engine):
     assert (partial.status == 1).any()
 
 
-def test_an_engine_that_is_closed_meanwhile_ends_the_sweep():
+@pytest.mark.parametrize("cancel", [True, False])
+def test_an_engine_that_is_closed_meanwhile_ends_the_sweep(cancel):
     own = ProcessEngine(1)
     job = sweep(slow, grid(x=range(10_000)), engine=own, wait=False)
     begun = threading.Event()
     job.on_progress(lambda report: begun.set() if report.done else None)
     assert begun.wait(DEADLINE)
-    own.close(cancel=True)
+    own.close(cancel=cancel)
     job.wait_for_final_state(DEADLINE)
     assert job.status() is JobStatus.CANCELLED
     assert (job.result(partial=True).status == 1).any()
+
+
+def test_an_engine_that_is_closed_before_is_refused():
+    own = ProcessEngine(1)
+    own.close()
+    with pytest.raises(RuntimeError, match=r"closed|shutdown"):
+        sweep(slow, grid(x=[1]), engine=own)
 
 
 def test_a_sweep_inside_a_worker_runs_in_place(engine):

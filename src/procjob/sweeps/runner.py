@@ -29,14 +29,14 @@ from procjob.events import Accepted, Event, EventSink, Finished, Logged, Progres
 from procjob.parts import watch
 from procjob.pool.actions import Limits
 from procjob.pool.futures import TaskFuture
-from procjob.pool.pickling import add_note
+from procjob.pool.pickling import add_note, pack_exception
 from procjob.pool.threads import start_thread
 from procjob.progress import Bar
 from procjob.sweeps.chunks import Chunk, Sizer, Supply
 from procjob.sweeps.columns import Column
 from procjob.sweeps.gathered import Gathered
 from procjob.sweeps.points import Points, Positions, Stream
-from procjob.sweeps.result import PENDING, SweepResult
+from procjob.sweeps.result import FAILED, PENDING, SweepResult
 from procjob.sweeps.targets import Indivisible, Outcome, Target
 
 #: Chunks that each worker has or will have next.
@@ -86,6 +86,7 @@ class _Sent:
 
     chunk: Chunk
     attempts: int = 1
+    seconds: float = 0.0
 
 
 class Runner:
@@ -126,6 +127,7 @@ class Runner:
         self._out: dict[Future[Any], _Sent] = {}
         self._stopping = False
         self._engine_gone = False
+        self._begun = False
         self._failure: BaseException | None = None
         self._keeper_failed = False
         self._cpu_seconds, self._peak_rss = 0.0, 0
@@ -234,7 +236,14 @@ class Runner:
             describe=partial(_describe, setting.target.name, chunk.positions),
         )
         sent = _Sent(chunk)
-        future = self._engine.submit(task, partial(self._on_event, sent))
+        try:
+            future = self._engine.submit(task, partial(self._on_event, sent))
+        except RuntimeError as exc:
+            if type(exc) is not RuntimeError or not self._begun:
+                raise
+            self._engine_gone = True  # it was closed meanwhile
+            return
+        self._begun = True
         self._out[future] = sent
         watch(future, self._inbox.put)
 
@@ -245,7 +254,7 @@ class Runner:
             return
         error = future.exception()
         if error is not None:
-            self._on_failure(sent.chunk, error)
+            self._on_failure(sent, error)
             return
         outcome: Outcome = future.result()
         ran = int(np.count_nonzero(outcome.status != PENDING))
@@ -259,15 +268,20 @@ class Runner:
         self._gathered.add(chunk.positions, outcome)
         if outcome.errors and self._setting.stop_at_error:
             self._fail(int(chunk.positions[min(outcome.errors)]))
+        self._keep(sent, outcome)
+
+    def _keep(self, sent: _Sent, outcome: Outcome) -> None:
+        chunk = sent.chunk
         if self._keeper is not None and not self._keeper_failed:
             self._keeper_failed = True  # unless it returns
             self._keeper.keep(chunk, chunk.values(self._setting.points), outcome, sent.attempts)
             self._keeper_failed = False
 
-    def _on_failure(self, chunk: Chunk, error: BaseException) -> None:
+    def _on_failure(self, sent: _Sent, error: BaseException) -> None:
         """A task has ended without an outcome."""
         if self._ending():
             return
+        chunk = sent.chunk
         if len(chunk) > 1:
             if isinstance(error, Indivisible):
                 self._supply.halve(chunk)
@@ -277,6 +291,8 @@ class Runner:
         self._gathered.fail(int(chunk.positions[0]), error)
         if self._setting.stop_at_error:
             self._fail(int(chunk.positions[0]))
+        failed = np.array([FAILED], dtype=np.int8)
+        self._keep(sent, Outcome({}, failed, np.array([sent.seconds]), {0: pack_exception(error)}))
 
     def _fail(self, position: int) -> None:
         if self._failure is None:
@@ -324,6 +340,7 @@ class Runner:
             case Finished(attempts=attempts, usage=usage):
                 sent.attempts = attempts
                 if usage is not None:
+                    sent.seconds = usage.run_seconds
                     self._cpu_seconds += usage.cpu_seconds
                     self._peak_rss = max(self._peak_rss, usage.peak_rss)
 
