@@ -24,6 +24,7 @@ class CircuitOnBackend:
     Args:
         backend: any backend of Qiskit; of a `ProcessBackend` the wrapped one.
         circuit: as the backend takes it: transpile it before.
+        name: how it is called.
         shots: of each point.
         observables: by name, what `SparsePauliOp` or a Pauli string says; their means are the results, instead of counts.
 
@@ -32,7 +33,9 @@ class CircuitOnBackend:
         ValueError: the circuit measures nothing that could be counted.
     """
 
-    def __init__(self, backend: Any, circuit: QuantumCircuit, *, shots: int, observables: Mapping[str, Any]) -> None:
+    def __init__(
+        self, backend: Any, circuit: QuantumCircuit, name: str, *, shots: int, observables: Mapping[str, Any]
+    ) -> None:
         if isinstance(backend, ProcessBackend):
             backend = backend.wrapped
         if not isinstance(backend, BackendV2):
@@ -43,8 +46,8 @@ class CircuitOnBackend:
         self._observables = {name: _operator(each) for name, each in observables.items()}
         self._parameters = {parameter.name: parameter for parameter in circuit.parameters}
         if not observables and not circuit.clbits:
-            raise ValueError(f"{circuit.name} measures nothing; call measure_all() before, or give observables=")
-        self.__name__ = circuit.name
+            raise ValueError(f"{name} measures nothing; call measure_all() before, or give observables=")
+        self.__name__ = name
         self._seeded = hasattr(backend.options, "seed_simulator")
         names = [*self._parameters, *(["seed"] if self._seeded else [])]
         self.__signature__ = inspect.Signature([inspect.Parameter(name, _NAMED) for name in names])

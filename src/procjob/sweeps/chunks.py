@@ -124,12 +124,16 @@ class Supply:
         middle = len(chunk) // 2
         self._ready.extendleft((chunk.part(middle, len(chunk)), chunk.part(0, middle)))
 
+    def back(self, chunk: Chunk) -> None:
+        """Give out once more what of a chunk has not been run."""
+        self._ready.appendleft(chunk)
+
     def take(self, size: int) -> Chunk | None:
-        """Return the next chunk, of at most ``size`` points; None at the end."""
-        while not self._ready:
-            if self._ended:
-                return None
+        """Return the next chunk, of at most ``size`` points; none at all if those that were read need not run; None at the end."""
+        if not self._ready and not self._ended:
             self._read(size if self._sift is None else max(size, 1024))
+        if not self._ready:
+            return None if self._ended else Chunk(np.empty(0, dtype=np.int64))
         chunk = self._ready.popleft()
         if len(chunk) > size:
             self._ready.appendleft(chunk.part(size, len(chunk)))

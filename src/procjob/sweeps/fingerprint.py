@@ -7,25 +7,34 @@ sweep, not part of what it is.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import copyreg
 import dis
 import functools
+import importlib
+import importlib.util
 import sys
 import sysconfig
 import types
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
+from itertools import pairwise
 from pathlib import Path
+from struct import pack
 from typing import Any
 
 import numpy as np
 
 from procjob.sweeps.identity import Encoder, NoIdentity, digest, name_of, text
 
+#: What a class statement says of its place; of no consequence.
+_ABOUT_CLASSES = ("__doc__", "__firstlineno__", "__module__", "__qualname__", "__static_attributes__")
+
 
 def fingerprint(target: Any, name: str) -> dict[str, str]:
     """Return what a target is made of: for each part a short name and a hash of 32 hexadecimal digits.
 
-    The parts of a function are its code (not its name, comments, docstring and line numbers) with its defaults, what it closes over,
+    The parts of a function are its code (not its name, comments, docstrings and line numbers) with its defaults, what it closes over,
     and each global that it refers to; the user's own functions and classes among those likewise, and what they refer to.
 
     Raises:
@@ -54,13 +63,13 @@ class _Fingerprint:
         if isinstance(value, types.ModuleType):
             return b"M" + text(value.__name__)
         if isinstance(value, (types.BuiltinFunctionType, types.BuiltinMethodType, np.ufunc)):
-            owner = getattr(value, "__self__", None)
-            bound = b"" if owner is None or isinstance(owner, (types.ModuleType, type)) else self._encoded(owner, where)
-            return b"B" + text(getattr(value, "__qualname__", value.__name__)) + bound
+            return self._builtin(value, where)
         if isinstance(value, types.MethodType):
             return b"m" + self._encoded(value.__func__, where) + self._encoded(value.__self__, where)
         if isinstance(value, functools.partial):
             return b"p" + self._encoded((value.func, value.args, dict(value.keywords)), where)
+        if isinstance(value, functools._lru_cache_wrapper):
+            return b"L" + self._encoded(value.__wrapped__, where)
         if isinstance(value, (types.FunctionType, type)):
             return self._own(value, where) if _is_own(value.__module__) else b"F" + text(name_of(value))
         if isinstance(value, types.CodeType):
@@ -69,6 +78,21 @@ class _Fingerprint:
 
     def _encoded(self, value: Any, where: str) -> bytes:
         return self._encoder.encode(value, where)
+
+    def _builtin(self, value: Any, where: str) -> bytes:
+        name = getattr(value, "__qualname__", value.__name__)
+        if (
+            isinstance(value, np.ufunc)
+            and set(value.types) == {"O" * value.nin + "->" + "O" * value.nout}
+            and _of_python(value)
+        ):
+            raise NoIdentity(
+                f"{where}, made by numpy.frompyfunc, does not show its function, so nobody can tell whether it has changed; "
+                "use numpy.vectorize, or give version= to say so yourself"
+            )
+        owner = getattr(value, "__self__", None)
+        bound = b"" if owner is None or isinstance(owner, (types.ModuleType, type)) else self._encoded(owner, where)
+        return b"B" + text(str(getattr(value, "__module__", None))) + text(name) + bound
 
     def _own(self, value: Any, where: str) -> bytes:
         """A function or class of the user's own: once; again by the name of its first part."""
@@ -79,29 +103,32 @@ class _Fingerprint:
         return self._function(value, where) if isinstance(value, types.FunctionType) else self._class(value, where)
 
     def _function(self, fn: types.FunctionType, where: str) -> bytes:
-        code = b"C" + self._code(fn.__code__, where, fn.__doc__)
+        code = b"C" + self._code(fn.__code__, where)
         defaults = self._encoded((fn.__defaults__, fn.__kwdefaults__), f"a default of {where}")
+        named = []
         for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
             try:
                 value = cell.cell_contents
             except ValueError:  # not assigned yet
                 continue
-            self._refer(f"{where}: {name}", value)
+            named.append(self._refer(name, f"{where}: {name}", value))
         for name, value in _globals_of(fn):
-            self._refer(name if value is not fn else where, value)
-        return code + defaults + (b"v" if getattr(fn, "__procjob_vectorized__", False) else b"")
+            named.append(self._refer(name, name if value is not fn else where, value))
+        marked = b"v" if getattr(fn, "__procjob_vectorized__", False) else b""
+        return code + defaults + b"".join(sorted(named)) + marked
 
-    def _refer(self, where: str, value: Any) -> None:
-        """Add what a function refers to, unless it is there or counts by its name, which its code has."""
+    def _refer(self, name: str, where: str, value: Any) -> bytes:
+        """Add what a function refers to; return what it is if it counts by its name, or is there."""
         plain = isinstance(value, (types.FunctionType, type)) and (
             not _is_own(value.__module__) or id(value) in self._known
         )
         if plain or isinstance(value, (types.ModuleType, types.BuiltinFunctionType)):
-            return
+            return text(name) + self._encoded(value, where)
         label, number = where, 2
         while label in self.parts:
             label, number = f"{where} ({number})", number + 1
         self.add(label, value)
+        return b""
 
     def _class(self, cls: type, where: str) -> bytes:
         skipped = {"__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__", "__static_attributes__", "__annotations__",
@@ -113,12 +140,21 @@ class _Fingerprint:
         }
         return b"Y" + self._encoded([list(cls.__bases__), members], where)
 
-    def _code(self, code: types.CodeType, where: str, doc: str | None = None) -> bytes:
-        constants = [value for value in code.co_consts if value is not doc or doc is None]
+    def _code(self, code: types.CodeType, where: str) -> bytes:
+        """Encode instructions and the constants that they use: a docstring is none of these."""
+        steps, constants = [], []
+        instructions = [*dis.get_instructions(code), None]
+        for step, following in pairwise(instructions):
+            assert step is not None
+            if step.opcode in dis.hasconst:
+                if following is not None and following.opname == "STORE_NAME" and following.argval in _ABOUT_CLASSES:
+                    continue
+                constants.append(step.argval)
+            steps.append(pack("<HQ", step.opcode, 0 if step.opcode in dis.hasconst else step.arg or 0))
         return self._encoded(
             [
                 (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & ~0x4000000),
-                code.co_code,
+                b"".join(steps),
                 code.co_exceptiontable,
                 [*code.co_names, *code.co_varnames, *code.co_freevars, *code.co_cellvars],
                 constants,
@@ -156,21 +192,42 @@ def _unwrapped(member: Any) -> Any:
     return member
 
 
+def _of_python(ufunc: np.ufunc) -> bool:
+    return ufunc.__name__.endswith(" (vectorized)")
+
+
 def _globals_of(fn: types.FunctionType) -> Iterator[tuple[str, Any]]:
     """Yield the globals that a function refers to, and of the user's own modules the attributes that it names."""
-    names: set[str] = set()
+    found: dict[str, Any] = {}
     for code in _codes(fn.__code__):
-        names.update(_global_names(code))
+        for step in dis.get_instructions(code):
+            if step.opname in ("LOAD_GLOBAL", "LOAD_NAME") and step.argval in fn.__globals__:
+                found[step.argval] = fn.__globals__[step.argval]
+            elif step.opname == "IMPORT_NAME":
+                found |= _imported(str(step.argval), fn)
     mentioned = {name for code in _codes(fn.__code__) for name in code.co_names}
-    for name in sorted(names):
-        if name not in fn.__globals__:
-            continue
-        value = fn.__globals__[name]
-        if isinstance(value, types.ModuleType) and _is_own(value.__name__):
-            for attribute in sorted(mentioned & vars(value).keys()):
-                yield f"{name}.{attribute}", vars(value)[attribute]
-        else:
-            yield name, value
+    for name in sorted(found):
+        yield from _unfolded(name, found[name], mentioned, set())
+
+
+def _unfolded(name: str, value: Any, mentioned: set[str], seen: set[str]) -> Iterator[tuple[str, Any]]:
+    """Yield a value; instead of one of the user's own modules its attributes that a function mentions."""
+    if not isinstance(value, types.ModuleType) or not _is_own(value.__name__):
+        yield name, value
+    elif value.__name__ not in seen:
+        for attribute in sorted(mentioned & vars(value).keys()):
+            yield from _unfolded(f"{name}.{attribute}", vars(value)[attribute], mentioned, seen | {value.__name__})
+
+
+def _imported(name: str, fn: types.FunctionType) -> dict[str, Any]:
+    """Return what a function imports when it is called, if that is a module of the user's own; it is imported now."""
+    found: dict[str, Any] = {}
+    for full in (name, f"{fn.__globals__.get('__package__')}.{name}".rstrip(".")):
+        top = full.partition(".")[0]
+        with contextlib.suppress(Exception):  # it may be there for the workers alone
+            if not found and top and _is_own(top, importlib.util.find_spec(top)):
+                found = {full: importlib.import_module(full), top: sys.modules[top]}
+    return found
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -180,23 +237,27 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from _codes(constant)
 
 
-def _global_names(code: types.CodeType) -> set[str]:
-    return {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-
-
 @functools.cache
 def _installed() -> tuple[Path, ...]:
     names = ("stdlib", "platstdlib", "purelib", "platlib")
     return tuple({Path(path).resolve() for name in names if (path := sysconfig.get_path(name))})
 
 
-@functools.cache
-def _is_own(module: str) -> bool:
-    """Whether a module is the user's own: neither built in, nor installed, nor procjob."""
+def _is_own(module: str | None, spec: ModuleSpec | None = None) -> bool:
+    """Whether a module is the user's own: neither built in, nor installed, nor procjob; ``spec``: of one that is not imported yet."""
+    if module is None:  # of code that was made by exec, say
+        return True
     if module.partition(".")[0] == "procjob" or module in sys.builtin_module_names or module == builtins.__name__:
         return False
-    file = getattr(sys.modules.get(module), "__file__", None)
+    file = getattr(sys.modules.get(module), "__file__", None) or getattr(spec, "origin", None)
     if file is None:
         return module == "__main__" or module not in sys.stdlib_module_names
+    return _is_own_file(file)
+
+
+@functools.cache
+def _is_own_file(file: str) -> bool:
     path = Path(file).resolve()
+    if {"site-packages", "dist-packages"} & set(path.parts):
+        return False
     return not any(path.is_relative_to(folder) for folder in _installed())

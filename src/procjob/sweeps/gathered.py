@@ -98,5 +98,5 @@ class Gathered:
 
 
 def _column(name: str, blocks: Sequence[tuple[Positions, dict[str, Column]]], count: int) -> NDArray[Any]:
-    having = [(positions, columns[name]) for positions, columns in blocks if name in columns]
-    return spread(combined([column for _, column in having]), np.concatenate([at for at, _ in having]), count)
+    parts = [columns.get(name, np.full(len(positions), None, dtype=object)) for positions, columns in blocks]
+    return spread(combined(parts), np.concatenate([at for at, _ in blocks]), count)

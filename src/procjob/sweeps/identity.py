@@ -107,7 +107,7 @@ class Encoder:
         if isinstance(value, Mapping) and kind in (dict, types.MappingProxyType):
             return _sequence(b"d", sorted(self._pairs(value, where)))
         if isinstance(value, np.ndarray) and kind is np.ndarray:
-            if value.dtype.hasobject:
+            if value.dtype.hasobject or value.dtype.char in "gG":
                 return _sequence(b"A" + text(repr(value.shape)), self._items(value.ravel().tolist(), where))
             plain = np.ascontiguousarray(value)
             return b"a" + text(plain.dtype.str) + text(repr(value.shape)) + sized(plain.tobytes())
@@ -115,12 +115,13 @@ class Encoder:
         if own is not None:
             return b"o" + text(name_of(kind)) + self.encode(own(value), f"the __procjob_identity__() of {where}")
         if isinstance(value, enum.Enum):
-            return b"e" + text(name_of(kind)) + text(value.name)
+            return b"e" + text(name_of(kind)) + text(value.name or repr(value.value))  # no flag at all has no name
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
             return b"D" + text(name_of(kind)) + _sequence(b"d", sorted(self._pairs(fields, where)))
         if isinstance(value, _TEXTUAL):
-            return b"x" + text(name_of(kind)) + text(repr(value))
+            package = kind.__module__.partition(".")[0]  # Python 3.13 has paths in a module of pathlib
+            return b"x" + text(f"{package}.{kind.__qualname__}") + text(repr(value))
         if isinstance(value, tuple) and hasattr(kind, "_fields"):
             return _sequence(b"n" + text(name_of(kind)), self._items(value, where))
         return self._other(value, where)
@@ -141,7 +142,7 @@ def _simple(value: Any) -> bytes | None:  # noqa: PLR0911  (one for each type)
     if kind is float:
         return b"f" + pack("<d", value)
     if kind is int:
-        return b"i" + text(str(value)) if abs(value) >> 63 else b"j" + pack("<q", value)
+        return b"j" + pack("<q", value) if -(1 << 63) <= value < 1 << 63 else b"i" + text(str(value))
     if kind is str:
         return b"s" + text(value)
     if kind is bool:
@@ -153,6 +154,8 @@ def _simple(value: Any) -> bytes | None:  # noqa: PLR0911  (one for each type)
     if kind is bytes:
         return b"b" + sized(value)
     if isinstance(value, np.generic) and kind.__module__ == "numpy" and kind.__name__ != "void":
+        if kind in (np.longdouble, np.clongdouble) and kind not in (np.float64, np.complex128):
+            return b"g" + text(value.dtype.str) + text(str(value))  # some of its bytes are padding
         own = value.item()  # float64 is float, int64 int; others keep their type: their arithmetic differs
         return (
             _simple(own)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
+import re
 import secrets
 import uuid
 from datetime import UTC, datetime
@@ -19,6 +21,7 @@ from procjob.pool import checks
 from procjob.pool.actions import Limits
 from procjob.progress import Bar, is_wanted
 from procjob.simulators import Circuit, Plan
+from procjob.status import JobStatus
 from procjob.store import Store
 from procjob.sweeps.gathered import Gathered
 from procjob.sweeps.identity import encode
@@ -29,6 +32,8 @@ from procjob.sweeps.runner import Runner, Setting
 from procjob.sweeps.targets import CircuitTarget, FunctionTarget, Observables, Target, VectorizedTarget, named
 
 _UNSET: Any = object()
+#: A worker imports what it needs before it is given a point: that time is not the point's, whose limit may be short.
+_READY = {"initializer": importlib.import_module, "initargs": ("procjob.sweeps.runner",)}
 
 
 class Sweep(Job):
@@ -81,7 +86,7 @@ class Sweep(Job):
         what.check(source.names)
         if isinstance(source, Points) and (what.seeded or store is not None):
             _check_identity(source)
-        chosen = make_engine(workers, {}) if engine is None else checked_engine(engine, workers, {})
+        chosen = make_engine(workers, _READY) if engine is None else checked_engine(engine, workers, {})
         if limits.time_limit is not None and not chosen.capabilities.can_interrupt:
             raise JobError("time_limit needs worker processes, which can be stopped; drop it or take workers=1 or more")
         identity = uuid.uuid4().hex
@@ -226,15 +231,14 @@ def sweep(target: Any, points: Any, *, wait: bool = True, **options: Any) -> Swe
                [-1., -2., -3.]])
     """
     job = Sweep(target, points, **options)
-    job.submit()
-    if not wait:
-        return job
     try:
-        return job.result()
+        job.submit()
+        return job.result() if wait else job
     except KeyboardInterrupt as interrupt:
-        job.cancel()
-        job.wait_for_final_state()
-        interrupt.add_note(job._interrupted())
+        if job.status() is not JobStatus.INITIALIZING:
+            job.cancel()
+            job.wait_for_final_state()
+            interrupt.add_note(job._interrupted())
         raise
 
 
@@ -269,10 +273,14 @@ def _circuit_of_qiskit(circuit: Any, backend: Any, shots: Any, observables: Any,
     from procjob.qiskit import from_qiskit
     from procjob.qiskit.points import CircuitOnBackend
 
+    # Qiskit numbers circuits that have no name: another one each time is none.
+    name = "circuit" if re.fullmatch(r"circuit-\d+(-\d+)?", circuit.name) else circuit.name
     if backend is None:
-        return _circuit(from_qiskit(circuit), circuit.name, shots, observables, version)
+        return _circuit(from_qiskit(circuit), name, shots, observables, version)
     count = 1024 if shots is _UNSET else checks.whole("shots", shots, lowest=1)
-    return FunctionTarget(CircuitOnBackend(backend, circuit, shots=count, observables=named(observables)), version)
+    return FunctionTarget(
+        CircuitOnBackend(backend, circuit, name, shots=count, observables=named(observables)), version
+    )
 
 
 def _circuit(circuit: Circuit | Plan, name: str, shots: Any, observables: Any, version: str | None) -> Target:

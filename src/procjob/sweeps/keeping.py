@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -109,7 +110,8 @@ class StoreKeeper:
         """See `Keeper.keep`."""
         assert chunk.keys is not None
         names = list(outcome.columns)
-        values = iter(zip(*(unpacked(column) for column in outcome.columns.values()), strict=True))
+        listed = [unpacked(column) for column in outcome.columns.values()]
+        values = zip(*listed, strict=True) if listed else repeat(())  # a function may return {}
         records = []
         now = time.time()
         for number, (key, point) in enumerate(zip(chunk.keys, rows(columns), strict=True)):

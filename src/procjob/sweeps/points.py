@@ -2,7 +2,8 @@
 
     grid(**axes) ── Product of one Axes a name          points * points ── Product, the last part varies fastest
     zipped(**axes) ─ Axes of equal length               points + points ── Sum, one behind the other
-    an iterable of mappings ── Axes if it is a sequence, else Stream: read once, in order, as far as it is needed
+    an iterable of mappings ── Axes if it is a sequence, else Stream: read once, in order, as far as it is needed;
+        it takes part in sums and products, too
 
 What is computed from positions (`Points.take`) costs memory for the axes only, however many points they span.
 """
@@ -10,8 +11,10 @@ What is computed from positions (`Points.take`) costs memory for the axes only, 
 from __future__ import annotations
 
 import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from itertools import chain, islice
 from numbers import Number
 from typing import Any
@@ -21,6 +24,9 @@ from numpy.typing import NDArray
 
 Column = NDArray[Any]
 Positions = NDArray[np.int64]
+
+#: Seconds that one reading of an iterator may take, unless a single point takes longer.
+READING = 0.1
 
 
 class Points(ABC):
@@ -66,16 +72,26 @@ class Points(ABC):
             yield from rows(self.columns(start, min(start + 1024, len(self))))
 
     def __mul__(self, other: Any) -> Any:
-        """Every point of this one with every point of the other, which varies faster."""
+        """Every point of this one with every point of the other, which varies faster unless it is an iterator."""
+        other = _operand(other)
         if isinstance(other, Stream):
             return other * self
-        return Product((*self.parts, *other.parts)) if isinstance(other, Points) else NotImplemented
+        return NotImplemented if other is None else Product((*self.parts, *other.parts))
+
+    def __rmul__(self, other: Any) -> Any:
+        other = _operand(other)
+        return NotImplemented if other is None else other * self
 
     def __add__(self, other: Any) -> Any:
         """The points of this one, then those of the other."""
+        other = _operand(other)
         if isinstance(other, Stream):
             return Stream(_chained(self, other))
-        return Sum((self, other)) if isinstance(other, Points) else NotImplemented
+        return NotImplemented if other is None else Sum((self, other))
+
+    def __radd__(self, other: Any) -> Any:
+        other = _operand(other)
+        return NotImplemented if other is None else other + self
 
     def __repr__(self) -> str:
         return f"<{len(self)} points of {', '.join(self.names)}>"
@@ -111,9 +127,7 @@ class Product(Points):
 
     def __init__(self, parts: tuple[Points, ...]) -> None:
         names = [name for part in parts for name in part.names]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"axis {twice[0]!r} is in both factors of a product of points; rename one of them")
+        _check_different(names)
         self.names = tuple(names)
         self._parts = parts
         self._length = math.prod(len(part) for part in parts)
@@ -212,11 +226,18 @@ class Stream:
     def read(self, count: int) -> dict[str, Column]:
         """Return the values of the next points, up to ``count`` of them; none at the end.
 
+        Of an iterator that takes its time, fewer: the points that are there should run, and a cancel be heard.
+
         Raises:
             TypeError: one is not a mapping of axis names to values.
             ValueError: one has other axes than the first.
         """
-        names, found = self.names, list(islice(self._points, count))
+        names, found = self.names, []
+        deadline = time.monotonic() + READING
+        for point in islice(self._points, count):
+            found.append(point)
+            if time.monotonic() >= deadline:
+                break
         columns = transposed(found, names, first=self._read)
         self._read += len(found)
         return columns
@@ -225,14 +246,20 @@ class Stream:
         while columns := self.read(1):
             yield from rows(columns)
 
-    def __mul__(self, other: Points) -> Stream:
+    def __mul__(self, other: Any) -> Any:
         """Every point of this one with every point of the other, which varies faster on either side of the product."""
-        if not isinstance(other, Points):
-            return NotImplemented
-        return Stream({**mine, **theirs} for mine in self for theirs in other)
+        other = _operand(other)
+        if isinstance(other, Stream):
+            raise TypeError("a product of two iterators would have to read one of them often; make it a list")
+        return NotImplemented if other is None else Stream(_crossed(self, other))
 
-    def __add__(self, other: Points | Stream) -> Stream:
-        return Stream(_chained(self, other))
+    def __add__(self, other: Any) -> Any:
+        other = _operand(other)
+        return NotImplemented if other is None else Stream(_chained(self, other))
+
+    def __radd__(self, other: Any) -> Any:
+        other = _operand(other)
+        return NotImplemented if other is None else Stream(_chained(other, self))
 
     def __repr__(self) -> str:
         return f"<points from an iterator, {self._read} read>"
@@ -241,6 +268,26 @@ class Stream:
 def _chained(*streams: Points | Stream) -> Iterator[dict[str, Any]]:
     for stream in streams:
         yield from stream
+
+
+def _crossed(stream: Stream, points: Points) -> Iterator[dict[str, Any]]:
+    _check_different([*stream.names, *points.names])
+    for mine in stream:
+        for theirs in points:
+            yield mine | theirs
+
+
+def _check_different(names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"axis {twice[0]!r} is in both factors of a product of points; rename one of them")
+
+
+def _operand(value: Any) -> Points | Stream | None:
+    """Return what stands beside points in a sum or product as points; None if it cannot be."""
+    if isinstance(value, (Mapping, str, bytes)) or not isinstance(value, (Points, Stream, Iterable)):
+        return None
+    return as_points(value)
 
 
 # ---------------------------------------------------------------- what users write
@@ -386,8 +433,8 @@ def check_finite(values: Column, what: str, first: int = 0) -> None:
 def _is_finite(value: Any) -> bool:
     try:
         return bool(np.isfinite(value))
-    except TypeError:  # a whole number beyond 64 bits, a fraction
-        return True
+    except TypeError:  # a whole number beyond 64 bits, a fraction, a decimal
+        return not isinstance(value, Decimal) or value.is_finite()
 
 
 def checked_names(point: Any, what: str) -> tuple[str, ...]:

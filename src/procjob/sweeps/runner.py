@@ -20,6 +20,8 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, Protocol
 
+import numpy as np
+
 from procjob.engine import Engine, Task
 from procjob.engine.protocol import Capabilities
 from procjob.engine.workerless import Callbacks
@@ -27,14 +29,14 @@ from procjob.events import Accepted, Event, EventSink, Finished, Logged, Progres
 from procjob.parts import watch
 from procjob.pool.actions import Limits
 from procjob.pool.futures import TaskFuture
-from procjob.pool.pickling import add_note
+from procjob.pool.pickling import add_note, pack_exception
 from procjob.pool.threads import start_thread
 from procjob.progress import Bar
 from procjob.sweeps.chunks import Chunk, Sizer, Supply
 from procjob.sweeps.columns import Column
 from procjob.sweeps.gathered import Gathered
 from procjob.sweeps.points import Points, Positions, Stream
-from procjob.sweeps.result import PENDING, SweepResult
+from procjob.sweeps.result import FAILED, PENDING, SweepResult
 from procjob.sweeps.targets import Indivisible, Outcome, Target
 
 #: Chunks that each worker has or will have next.
@@ -84,6 +86,7 @@ class _Sent:
 
     chunk: Chunk
     attempts: int = 1
+    seconds: float = 0.0
 
 
 class Runner:
@@ -124,6 +127,7 @@ class Runner:
         self._out: dict[Future[Any], _Sent] = {}
         self._stopping = False
         self._engine_gone = False
+        self._begun = False
         self._failure: BaseException | None = None
         self._keeper_failed = False
         self._cpu_seconds, self._peak_rss = 0.0, 0
@@ -175,9 +179,9 @@ class Runner:
 
     def _drive(self) -> None:
         assert self._future is not None
-        began, result = time.monotonic(), None
-        bar = self._make_bar()
+        began, result, bar = time.monotonic(), None, None
         try:
+            bar = self._make_bar()
             self._run(bar)
         except BaseException as exc:  # noqa: BLE001  (a lazy iterable of the user's, a store that is full: the sweep's own end)
             self._failure = exc
@@ -205,7 +209,8 @@ class Runner:
                 self._show(bar)
                 if chunk is None:
                     break
-                self._send(shared, chunk)
+                if len(chunk):
+                    self._send(shared, chunk)
             if not self._out:
                 return
             if (ended := self._inbox.get()) is None:
@@ -231,7 +236,14 @@ class Runner:
             describe=partial(_describe, setting.target.name, chunk.positions),
         )
         sent = _Sent(chunk)
-        future = self._engine.submit(task, partial(self._on_event, sent))
+        try:
+            future = self._engine.submit(task, partial(self._on_event, sent))
+        except RuntimeError as exc:
+            if type(exc) is not RuntimeError or not self._begun:
+                raise
+            self._engine_gone = True  # it was closed meanwhile
+            return
+        self._begun = True
         self._out[future] = sent
         watch(future, self._inbox.put)
 
@@ -242,26 +254,34 @@ class Runner:
             return
         error = future.exception()
         if error is not None:
-            self._on_failure(sent.chunk, error)
+            self._on_failure(sent, error)
             return
         outcome: Outcome = future.result()
-        self._sizer.took(len(sent.chunk), float(outcome.seconds[outcome.status != PENDING].sum()))
+        ran = int(np.count_nonzero(outcome.status != PENDING))
+        self._sizer.took(ran, float(outcome.seconds[:ran].sum()))
         self._gather(sent, outcome)
+        if ran < len(sent.chunk) and not self._ending():
+            self._supply.back(sent.chunk.part(ran, len(sent.chunk)))
 
     def _gather(self, sent: _Sent, outcome: Outcome) -> None:
         chunk = sent.chunk
         self._gathered.add(chunk.positions, outcome)
         if outcome.errors and self._setting.stop_at_error:
             self._fail(int(chunk.positions[min(outcome.errors)]))
+        self._keep(sent, outcome)
+
+    def _keep(self, sent: _Sent, outcome: Outcome) -> None:
+        chunk = sent.chunk
         if self._keeper is not None and not self._keeper_failed:
             self._keeper_failed = True  # unless it returns
             self._keeper.keep(chunk, chunk.values(self._setting.points), outcome, sent.attempts)
             self._keeper_failed = False
 
-    def _on_failure(self, chunk: Chunk, error: BaseException) -> None:
+    def _on_failure(self, sent: _Sent, error: BaseException) -> None:
         """A task has ended without an outcome."""
         if self._ending():
             return
+        chunk = sent.chunk
         if len(chunk) > 1:
             if isinstance(error, Indivisible):
                 self._supply.halve(chunk)
@@ -271,6 +291,8 @@ class Runner:
         self._gathered.fail(int(chunk.positions[0]), error)
         if self._setting.stop_at_error:
             self._fail(int(chunk.positions[0]))
+        failed = np.array([FAILED], dtype=np.int8)
+        self._keep(sent, Outcome({}, failed, np.array([sent.seconds]), {0: pack_exception(error)}))
 
     def _fail(self, position: int) -> None:
         if self._failure is None:
@@ -285,7 +307,10 @@ class Runner:
             future.cancel()
         while self._out:
             if (ended := self._inbox.get()) is not None:
-                self._take_in(ended)
+                try:
+                    self._take_in(ended)
+                except Exception as exc:  # noqa: BLE001  (a store that is full, say; what still executes has to be awaited)
+                    self._failure = self._failure or exc
         if self._setting.own_engine:
             self._engine.close()
         if bar is not None:
@@ -315,6 +340,7 @@ class Runner:
             case Finished(attempts=attempts, usage=usage):
                 sent.attempts = attempts
                 if usage is not None:
+                    sent.seconds = usage.run_seconds
                     self._cpu_seconds += usage.cpu_seconds
                     self._peak_rss = max(self._peak_rss, usage.peak_rss)
 

@@ -18,7 +18,7 @@ from procjob.pool.pickling import pack_exception
 from procjob.simulators import Circuit, Plan, StatevectorSimulator, compile  # noqa: A004
 from procjob.simulators.inputs import check_one_state, checked_observables, checked_shots
 from procjob.simulators.observables import Observable, pauli_sum
-from procjob.sweeps.columns import Column, columns_of
+from procjob.sweeps.columns import Column, columns_of, exact, of_one_type, unpacked
 from procjob.sweeps.fingerprint import fingerprint
 from procjob.sweeps.identity import point_keys, point_seed
 from procjob.sweeps.points import rows
@@ -26,6 +26,9 @@ from procjob.sweeps.result import DONE, FAILED
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _RANDOM = ("seed", "rng")
+
+#: Seconds after which a worker hands over what it has, however many points of its chunk are left: those before were quicker.
+PATIENCE = 0.5
 
 Observables = Sequence[Observable] | Mapping[str, Observable]
 
@@ -36,7 +39,7 @@ class Outcome:
 
     Attributes:
         columns: results of the points that are DONE, in order.
-        status: of each point; PENDING: it was not run.
+        status: of each point; PENDING: it was not run, nor any behind it.
         seconds: that each point took.
         errors: packed exceptions of the points that FAILED.
     """
@@ -92,7 +95,8 @@ def vectorized(fn: _Function) -> _Function:
     """Mark a function that takes many points at once, for `procjob.sweep`.
 
     It is called with an array of shape (points,) for each axis, any number of points at a time, and returns an array whose first
-    axis is the points, or a mapping of names to such arrays. If it takes ``seed``, it gets an integer array with the
+    axis is the points, or a mapping of names to such arrays. The arrays are of float64, int64, complex128 or bool, or of objects if
+    values are something else. If it takes ``seed``, it gets an integer array with the
     seed of each point. What it computes for a point must not depend on the others, or results depend on how the points are cut.
 
     Example:
@@ -168,7 +172,7 @@ class FunctionTarget(_Called):
                 errors[number] = pack_exception(exc)
                 status[number] = FAILED
             ends[number] = clock()
-            if errors and stop_at_error:
+            if (errors and stop_at_error) or ends[number] - began > PATIENCE:
                 break
         return Outcome(columns_of(values, self.name), status, np.diff(ends, prepend=began), errors)
 
@@ -194,7 +198,21 @@ class VectorizedTarget(_Called):
         arguments: dict[str, Column] = dict(columns)
         if self.seeded:
             arguments["seed"] = np.array([point_seed(root, key) for key in point_keys(columns)], dtype=np.int64)
-        return _together(lambda: _arrays(self._fn(**arguments), self.name, count), count)
+        return _together(lambda: self._call(arguments, count), count)
+
+    def _call(self, arguments: dict[str, Column], count: int) -> dict[str, Column]:
+        """Call the function, once for each combination of types: what it computes of a point depends on that point only."""
+        groups = list(of_one_type(arguments))
+        found = [_arrays(self._fn(**columns), self.name, len(positions)) for positions, columns in groups]
+        if len(groups) == 1:
+            return found[0]
+        order = np.argsort(np.concatenate([positions for positions, _ in groups]))
+        listed = [
+            dict(zip(each, row, strict=True))
+            for each in found
+            for row in zip(*map(unpacked, each.values()), strict=True)
+        ]
+        return columns_of([listed[place] for place in order], self.name)
 
 
 def _together(run: Callable[[], dict[str, Column]], count: int) -> Outcome:
@@ -220,7 +238,7 @@ def _arrays(found: Any, name: str, count: int) -> dict[str, Column]:
             raise ValueError(
                 f"{name} got {count} points and returned {key} of shape {column.shape}; the first axis must be the points"
             )
-    return columns
+    return {key: column if column.dtype.kind in "biufc" else exact(unpacked(column)) for key, column in columns.items()}
 
 
 class CircuitTarget(Target):
@@ -278,7 +296,7 @@ class CircuitTarget(Target):
         """See `Target.run`."""
         count = len(next(iter(columns.values())))
         numbers = [int.from_bytes(key[:8], "little") for key in point_keys(columns)] if self.seeded else [0] * count
-        values = np.stack([columns[name] for name in self._plan.parameters], axis=1)
+        values = np.stack([columns[name].astype(np.float64) for name in self._plan.parameters], axis=1)
         return _together(lambda: self._run(values, root, numbers), count)
 
     def _run(self, values: Column, root: int, numbers: list[int]) -> dict[str, Column]:

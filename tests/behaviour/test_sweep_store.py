@@ -1,0 +1,339 @@
+"""Sweeps with a store: what is there is not run again, what has changed is not mixed, what goes wrong costs nothing."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+
+import cloudpickle
+import numpy as np
+import pytest
+
+import procjob
+from procjob import Store, grid, sweep, vectorized
+from procjob.engine import ProcessEngine
+from procjob.errors import StoreError
+from procjob.sweeps.points import from_spec
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers need not import tests
+
+DEADLINE = 30.0
+
+
+def ready(x):
+    return x
+
+
+@pytest.fixture(scope="module")
+def engine():
+    engine = ProcessEngine(2)
+    sweep(lambda x: time.sleep(0.02), grid(x=range(10)), engine=engine)  # all its workers are there
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def calls(tmp_path):
+    """Points that were computed, in any process: a function for the target to log with, and one to read."""
+    log = tmp_path / "calls"
+    log.touch()
+
+    def read():
+        found = sorted(log.read_text().split())
+        log.write_text("")
+        return found
+
+    read.path = str(log)
+    return read
+
+
+def target_of(path, source="x * 2.5", name="energy"):
+    """A target that logs its calls; `path` counts as itself."""
+    namespace = {"PATH": path, "__name__": "users_module"}
+    code = f"def {name}(x):\n with open(PATH, 'a') as log: log.write(f'{{x}}\\n')\n return {source}"
+    exec(code, namespace)
+    return namespace[name]
+
+
+def test_a_sweep_that_is_run_again_computes_nothing_and_gives_the_same(tmp_path, calls, engine):
+    target = target_of(calls.path, "{'a': x / 3, 'b': [x], 'c': np.arange(x)}".replace("np", "__import__('numpy')"))
+    points = grid(x=range(1, 30))
+    first = sweep(target, points, engine=engine, store=tmp_path / "s.db")
+    assert len(calls()) == 29
+    again = sweep(target, points, engine=engine, store=tmp_path / "s.db")
+    assert calls() == []
+    assert again.metadata["reused"] == 29
+    assert [again[name].tolist() == first[name].tolist() for name in "ab"] == [True, True]
+    assert all(np.array_equal(one, other) for one, other in zip(again["c"], first["c"], strict=True))
+
+
+def test_only_what_is_missing_is_computed_in_any_order_with_any_workers_and_more_points(tmp_path, calls, engine):
+    target, store = target_of(calls.path), tmp_path / "s.db"
+    sweep(target, grid(x=range(0, 40, 2)), engine=engine, store=store)
+    calls()
+    result = sweep(target, list(grid(x=range(40)))[::-1], workers=0, store=store)
+    assert calls() == sorted(map(str, range(1, 40, 2)))
+    assert result["energy"].tolist() == [x * 2.5 for x in reversed(range(40))]
+    lazy = sweep(target, ({"x": x} for x in range(45)), engine=engine, store=store)
+    assert calls() == sorted(map(str, range(40, 45)))
+    assert lazy["energy"].tolist() == [x * 2.5 for x in range(45)]
+
+
+def test_the_store_says_what_would_be_reused(tmp_path, calls, engine):
+    target, store = target_of(calls.path), tmp_path / "s.db"
+    sweep(target, grid(x=range(10)), engine=engine, store=store)
+    assert procjob.Sweep(target, grid(x=range(5, 20)), workers=0, store=store).reusable() == 5
+    assert procjob.Sweep(target, grid(x=range(5, 20)), workers=0).reusable() == 0
+    with pytest.raises(procjob.JobError, match="make a list"):
+        procjob.Sweep(target, iter([{"x": 1}]), workers=0, store=store).reusable()
+
+
+@pytest.mark.parametrize("kind", ["function", "vectorized", "circuit"])
+def test_a_resumed_sweep_has_the_bits_of_an_undisturbed_one(tmp_path, engine, kind):
+    theta = procjob.Parameter("x")
+    target = {
+        "function": lambda x, rng: {"x": rng.normal() * x, "n": int(rng.integers(5))},
+        "vectorized": vectorized(lambda x, seed: np.sin(x) + seed % 7),
+        "circuit": procjob.Circuit(2).ry(theta, 0).cx(0, 1).measure_all(),
+    }[kind]
+    values = np.linspace(0, 3, 50)
+    undisturbed = sweep(target, grid(x=values), seed=3, engine=engine)
+    sweep(target, grid(x=values[::3]), seed=3, engine=engine, store=tmp_path / "s.db")
+    resumed = sweep(target, grid(x=values), seed=3, engine=engine, store=tmp_path / "s.db")
+    assert resumed.metadata["reused"] == 17
+    assert resumed == undisturbed
+
+
+def test_another_seed_is_another_point_only_where_random_numbers_are_drawn(tmp_path, engine):
+    def drawn(x, seed):
+        return seed
+
+    for target, reused in ((ready, 5), (drawn, 0)):
+        sweep(target, grid(x=range(5)), seed=1, engine=engine, store=tmp_path / "s.db")
+        assert (
+            sweep(target, grid(x=range(5)), seed=2, engine=engine, store=tmp_path / "s.db").metadata["reused"] == reused
+        )
+
+
+def test_a_seed_is_drawn_once_and_found_again(tmp_path, engine):
+    def drawn(x, seed):
+        return seed
+
+    first = sweep(drawn, grid(x=range(5)), engine=engine, store=tmp_path / "s.db")
+    again = sweep(drawn, grid(x=range(8)), engine=engine, store=tmp_path / "s.db")
+    assert again.seed == first.seed
+    assert again.metadata["reused"] == 5
+    other = sweep(drawn, grid(x=range(5)), engine=engine, store=tmp_path / "other.db")
+    assert other.seed != first.seed
+
+
+def test_a_changed_function_is_told_and_not_mixed(tmp_path, calls, engine, caplog):
+    store = tmp_path / "s.db"
+    sweep(target_of(calls.path), grid(x=range(5)), engine=engine, store=store)
+    calls()
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "procjob"):
+        changed = sweep(target_of(calls.path, "x * 3.5"), grid(x=range(5)), engine=engine, store=store)
+    assert len(calls()) == 5
+    assert changed["energy"].tolist() == [x * 3.5 for x in range(5)]
+    assert "energy has changed (energy) since 5 points of it were stored" in caplog.text
+    back = sweep(target_of(calls.path), grid(x=range(5)), engine=engine, store=store)
+    assert calls() == []
+    assert back["energy"].tolist() == [x * 2.5 for x in range(5)]
+
+
+def test_a_version_says_instead_of_the_code_what_is_the_same(tmp_path, calls, engine):
+    options = {"engine": engine, "store": tmp_path / "s.db"}
+    sweep(target_of(calls.path), grid(x=range(5)), version="1", **options)
+    calls()
+    sweep(target_of(calls.path, "x * 3.5"), grid(x=range(5)), version="1", **options)
+    assert calls() == []
+    sweep(target_of(calls.path), grid(x=range(5)), version="2", **options)
+    assert len(calls()) == 5
+
+
+def test_points_that_failed_are_run_again(tmp_path, calls, engine):
+    store, broken = tmp_path / "s.db", tmp_path / "broken"
+    broken.touch()
+
+    def fragile(x):
+        if x == 3 and broken.exists():
+            raise ValueError("broken")
+        return x
+
+    first = sweep(fragile, grid(x=range(6)), engine=engine, store=store, errors="store", version="1")
+    assert list(first.errors) == [3]
+    broken.unlink()
+    again = sweep(fragile, grid(x=range(6)), engine=engine, store=store, version="1")
+    assert again.metadata["reused"] == 5
+    assert again["fragile"].tolist() == list(range(6))
+
+
+def test_a_point_whose_worker_died_is_in_the_store_with_its_error_and_attempts(tmp_path):
+    def dies(x):
+        if x == 3:
+            os._exit(3)
+        return x
+
+    with Store(tmp_path / "s.db") as store:
+        sweep(dies, grid(x=range(6)), workers=1, retries=1, store=store, errors="store")
+        ((target_id, _),) = store.targets("dies")
+        assert store.count_points(target_id) == {"DONE": 5, "ERROR": 1}
+        with store._database.read() as connection:
+            ((error, attempts),) = connection.execute("SELECT error, attempts FROM points WHERE status = 'ERROR'")
+    assert "WorkerDiedError" in error
+    assert attempts == 2
+
+
+def test_a_function_that_returns_nothing_to_keep_is_kept(tmp_path, engine):
+    for reused in (0, 3):
+        result = sweep(lambda x: {}, grid(x=range(3)), engine=engine, store=tmp_path / "s.db")
+        assert result.metadata["reused"] == reused
+        assert result.names == ()
+
+
+def test_a_circuit_of_qiskit_without_a_name_resumes(tmp_path, engine):
+    qiskit = pytest.importorskip("qiskit")
+    from qiskit.circuit import Parameter
+
+    for reused in (0, 3):
+        theta = Parameter("theta")
+        circuit = qiskit.QuantumCircuit(1)
+        circuit.ry(theta, 0)
+        result = sweep(circuit, grid(theta=[0.0, 1.0, 2.0]), observables=["Z"], engine=engine, store=tmp_path / "s.db")
+        assert result.metadata["reused"] == reused
+
+
+def test_a_target_without_identity_is_named_before_anything_runs(tmp_path):
+    lock = threading.Lock()
+
+    def energy(x):
+        return lock
+
+    with pytest.raises(TypeError, match=r"energy: lock, a lock, has no stable identity.*give version="):
+        sweep(energy, grid(x=[1]), workers=1, store=tmp_path / "s.db")
+    with pytest.raises(TypeError, match="of axis x, a object, has no stable identity"):
+        sweep(ready, grid(x=[object()]), workers=1, store=tmp_path / "s.db")
+
+
+def test_a_store_that_is_not_ours_is_refused_before_anything_runs(tmp_path):
+    (tmp_path / "text").write_text("not a store")
+    with pytest.raises(StoreError):
+        sweep(ready, grid(x=[1]), workers=1, store=tmp_path / "text")
+    assert (tmp_path / "text").read_text() == "not a store"
+
+
+def harmed(store, harm, engine, count=400):
+    """Run a sweep, do harm to its store in the middle; return the job."""
+
+    def nap(x):
+        time.sleep(0.005)
+        return x
+
+    job = sweep(nap, grid(x=range(count)), engine=engine, store=store, wait=False)
+    begun = threading.Event()
+    job.on_progress(lambda report: begun.set() if report.done >= 20 else None)
+    assert begun.wait(DEADLINE)
+    harm()
+    return job
+
+
+def check_what_is_left(job):
+    partial = job.result(partial=True)
+    done = np.flatnonzero(partial.status == 1)
+    assert 20 <= len(done) < 400
+    assert partial["nap"][done].tolist() == done.tolist()
+
+
+def test_a_store_that_is_full_ends_the_sweep_with_what_is_there(tmp_path, engine):
+    store = Store(tmp_path / "s.db")
+    with store._database.read() as connection:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+
+    def fill():
+        with store._database.read() as connection:
+            connection.execute(f"PRAGMA max_page_count={pages + 4}")
+
+    job = harmed(store, fill, engine)
+    with pytest.raises(StoreError, match="the disk is full"):
+        job.result(DEADLINE)
+    check_what_is_left(job)
+    store.close()
+    with Store(tmp_path / "s.db") as reopened:
+        assert reopened.sweeps()[0].status == "RUNNING"
+    sqlite3.connect(tmp_path / "s.db").close()
+
+
+def test_a_store_that_is_locked_ends_the_sweep_with_what_is_there(tmp_path, engine):
+    store = Store(tmp_path / "s.db", timeout=0.3)
+    other = sqlite3.connect(tmp_path / "s.db", isolation_level=None, timeout=10)
+    try:
+        job = harmed(store, lambda: other.execute("BEGIN IMMEDIATE"), engine)
+        with pytest.raises(StoreError, match="is locked by another process"):
+            job.result(DEADLINE)
+        check_what_is_left(job)
+    finally:
+        other.close()
+        store.close()
+
+
+def test_a_cancel_while_the_store_is_locked_ends_the_sweep_all_the_same(tmp_path):
+    store = Store(tmp_path / "s.db", timeout=0.5)
+    other = sqlite3.connect(tmp_path / "s.db", isolation_level=None, timeout=10)
+    own = ProcessEngine(2)
+    try:
+        job = harmed(store, lambda: other.execute("BEGIN IMMEDIATE"), own)
+        job.cancel()
+        job.wait_for_final_state(DEADLINE)
+        assert job.status().name == "CANCELLED"
+    finally:
+        other.close()
+        store.close()
+        own.close()
+
+
+def test_a_store_that_vanishes_ends_the_sweep_with_what_is_there(tmp_path, engine):
+    store = Store(tmp_path / "s.db")
+    job = harmed(store, (tmp_path / "s.db").unlink, engine)
+    with pytest.raises(StoreError, match=r"no longer the file|is gone"):
+        job.result(DEADLINE)
+    check_what_is_left(job)
+    store.close()
+
+
+TOGETHER = """
+import sys, time
+import procjob
+def nap(x):
+    time.sleep(0.004)
+    return x * 1.5
+result = procjob.sweep(nap, procjob.grid(x=range(300)), workers=1, store=sys.argv[1], version="1")
+print(result["nap"].sum(), result.status.min())
+"""
+
+
+def test_two_processes_run_the_same_sweep_on_one_store(tmp_path):
+    both = [
+        subprocess.Popen([sys.executable, "-c", TOGETHER, tmp_path / "s.db"], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    found = [process.communicate(timeout=DEADLINE)[0] for process in both]
+    assert found == [f"{sum(range(300)) * 1.5} 1\n"] * 2
+    with Store(tmp_path / "s.db") as store:
+        ((target_id, _),) = store.targets("nap")
+        assert store.count_points(target_id) == {"DONE": 300}
+        assert {record.status for record in store.sweeps()} == {"DONE"}
+
+
+def test_a_sweep_in_the_store_says_how_it_ended(tmp_path, engine):
+    with Store(tmp_path / "s.db") as store:
+        sweep(ready, grid(x=range(3)), engine=engine, store=store)
+        with pytest.raises(ZeroDivisionError):
+            sweep(lambda x: 1 / x, grid(x=[0]), engine=engine, store=store)
+        assert [(record.name, record.status) for record in store.sweeps()] == [("value", "ERROR"), ("ready", "DONE")]
+        assert list(from_spec(store.sweeps(name="ready")[0].points)) == [{"x": 0}, {"x": 1}, {"x": 2}]

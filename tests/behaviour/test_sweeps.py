@@ -1,0 +1,520 @@
+"""Sweeps on real workers: the same bits however they run, what fails, what is stopped, and what is there meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import cloudpickle
+import numpy as np
+import psutil
+import pytest
+
+import procjob
+from procjob import JobStatus, grid, sweep, vectorized, zipped
+from procjob.engine import ProcessEngine
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers need not import tests
+
+DEADLINE = 30.0
+
+
+def slow(x):
+    time.sleep(0.01)
+    return x
+
+
+@pytest.fixture(scope="module")
+def engine():
+    engine = ProcessEngine(2)
+    told = threading.Event()
+    engine.post(told.set)
+    assert told.wait(DEADLINE)
+    sweep(slow, grid(x=range(10)), engine=engine)  # all its workers and threads are there
+    yield engine
+    engine.close()
+
+
+def sine(x):
+    return np.sin(x)
+
+
+def noisy(x, y, seed, rng):
+    return {"value": x * y + rng.normal(), "seed": seed, "draws": rng.integers(0, 100, size=3)}
+
+
+@vectorized
+def noisy_arrays(x, y, seed):
+    return {"value": np.sin(x * y), "seed": seed}
+
+
+def circuit():
+    theta, phi = procjob.Parameter("x"), procjob.Parameter("y")
+    return procjob.Circuit(3).ry(theta, 0).cx(0, 1).rx(phi, 2).cx(1, 2).measure_all()
+
+
+POINTS = grid(x=np.linspace(0.1, 3.0, 12), y=[0.25, 1.5, 2, 3])
+TARGETS = {"function": noisy, "vectorized": noisy_arrays, "circuit": circuit()}
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def target(request):
+    return TARGETS[request.param]
+
+
+@pytest.fixture(scope="module")
+def expected(target):
+    return sweep(target, POINTS, seed=11, workers=0)
+
+
+def by_point(result):
+    """The results of each point by its values."""
+    flat = {name: list(result[name].reshape(len(result.points), *result[name].shape[len(result.points.shape):]))
+            for name in result.names}  # fmt: skip
+    return {
+        tuple(point[name] for name in ("x", "y")): {name: str(values[number]) for name, values in flat.items()}
+        for number, point in enumerate(result.points)
+    }
+
+
+# ---------------------------------------------------------------- the same bits
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_bits_do_not_depend_on_the_number_of_workers(target, expected, workers):
+    assert sweep(target, POINTS, seed=11, workers=workers) == expected
+
+
+def test_the_bits_do_not_depend_on_chunks(target, expected, engine, monkeypatch):
+    monkeypatch.setattr("procjob.sweeps.chunks.SECONDS", 1e-9)
+    assert sweep(target, POINTS, seed=11, engine=engine) == expected
+    monkeypatch.setattr("procjob.sweeps.chunks.SECONDS", 1e9)
+    assert sweep(target, POINTS, seed=11, engine=engine) == expected
+
+
+def test_the_bits_do_not_depend_on_order_nor_on_other_points(target, expected, engine):
+    known = by_point(expected)
+    backwards = by_point(sweep(target, list(POINTS)[::-1], seed=11, engine=engine))
+    assert backwards == known
+    more = by_point(sweep(target, grid(y=[2, 7.0], x=[9.0]) + POINTS, seed=11, engine=engine))
+    assert {key: more[key] for key in known} == known
+    assert len(more) == len(known) + 2
+    assert by_point(sweep(target, iter(list(POINTS)), seed=11, engine=engine)) == known
+
+
+def test_another_seed_gives_other_bits(target, expected, engine):
+    assert by_point(sweep(target, POINTS, seed=12, engine=engine)) != by_point(expected)
+
+
+def test_a_seed_that_is_drawn_is_told_and_gives_the_same_bits_again(target, engine):
+    found = sweep(target, POINTS, engine=engine)
+    assert sweep(target, POINTS, seed=found.seed, engine=engine) == found
+    assert sweep(target, POINTS, engine=engine).seed != found.seed
+
+
+def test_a_point_has_its_own_generator_of_its_own_seed(engine):
+    found = sweep(noisy, POINTS, seed=1, engine=engine)
+    assert len(set(found["seed"].ravel().tolist())) == len(POINTS)
+    first = next(iter(POINTS))
+    rng = np.random.default_rng(int(found["seed"].flat[0]))
+    assert found["value"].flat[0] == first["x"] * first["y"] + rng.normal()
+
+
+def test_an_axis_called_seed_is_the_users_own(engine):
+    assert sweep(lambda seed: seed, grid(seed=[5, 6]), seed=1, engine=engine)["value"].tolist() == [5, 6]
+
+
+def test_a_circuit_counts_shots_and_gives_expectation_values_and_states(engine):
+    points = grid(x=[0.0, np.pi], y=[0])
+    counts = sweep(circuit(), points, seed=1, shots=100, engine=engine)["counts"]
+    assert counts.tolist() == [[{"000": 100}], [{"111": 100}]]
+    means = sweep(circuit(), points, observables={"first": "Z0", "both": "Z0 Z1"}, engine=engine)
+    assert np.round(means["first"], 9).tolist() == [[1.0], [-1.0]]
+    assert np.round(means["both"], 9).tolist() == [[1.0], [1.0]]
+    theta = procjob.Parameter("x")
+    states = sweep(procjob.Circuit(1).ry(theta, 0), grid(x=[0, np.pi]), shots=None, engine=engine)["statevector"]
+    assert np.round(np.abs(states), 9).tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
+def test_axes_of_whole_numbers_and_fractions_together_run_vectorized(engine):
+    found = sweep(vectorized(sine), grid(x=[0, 0.5, 1]), engine=engine)
+    assert found["sine"].tolist() == [0.0, np.sin(0.5), np.sin(1)]
+
+
+# ---------------------------------------------------------------- what fails
+
+
+def fails_at_7(x):
+    if x == 7:
+        raise LookupError(f"no {x}")
+    return x
+
+
+@pytest.mark.parametrize("vector", [False, True])
+def test_the_first_failure_ends_the_sweep_with_its_type_its_values_and_its_traceback(engine, vector):
+    @vectorized
+    def together(x):
+        if (x == 7).any():
+            raise LookupError("no 7")
+        return x
+
+    with pytest.raises(LookupError, match="no 7") as caught:
+        sweep(together if vector else fails_at_7, grid(x=range(2000)), engine=engine)
+    assert any("at point 7 of the sweep of" in note and "x=7" in note for note in caught.value.__notes__)
+    assert "raise LookupError" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("vector", [False, True])
+def test_with_errors_store_the_others_are_there(engine, vector):
+    @vectorized
+    def together(x):
+        if np.isin(x, [7, 700]).any():
+            raise LookupError("no 7")
+        return x
+
+    def alone(x):
+        if x in (7, 700):
+            raise LookupError("no 7")
+        return x
+
+    result = sweep(together if vector else alone, grid(x=range(1000)), errors="store", engine=engine)
+    name = "together" if vector else "alone"
+    assert sorted(result.errors) == [7, 700]
+    assert all(isinstance(error, LookupError) for error in result.errors.values())
+    expected = np.arange(1000.0)
+    expected[[7, 700]] = np.nan
+    assert np.array_equal(result[name], expected, equal_nan=True)
+
+
+def test_the_death_of_a_worker_costs_one_point():
+    def dies_at_300(x):
+        if x == 300:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x
+
+    result = sweep(dies_at_300, grid(x=range(600)), workers=2, errors="store")
+    assert list(result.errors) == [300]
+    assert isinstance(result.errors[300], procjob.WorkerDiedError)
+    assert np.isnan(result["dies_at_300"]).sum() == 1
+
+
+def test_a_retry_runs_the_point_again_with_the_same_seed(tmp_path):
+    def fragile(x, seed):
+        died = tmp_path / f"died-{x}"
+        if x % 50 == 0 and len(list(tmp_path.glob(f"died-{x}-*"))) < 2:
+            (died.parent / f"died-{x}-{time.monotonic_ns()}").touch()
+            os._exit(3)
+        return seed
+
+    result = sweep(fragile, grid(x=range(100)), seed=5, workers=2, retries=2)
+    assert result == sweep(fragile, grid(x=range(100)), seed=5, workers=0)
+
+
+def test_a_time_limit_is_that_of_a_point():
+    def naps(x):
+        time.sleep(60 if x == 5 else 0.02)
+        return x
+
+    result = sweep(naps, grid(x=range(20)), workers=2, time_limit=0.5, errors="store")
+    assert list(result.errors) == [5]
+    assert isinstance(result.errors[5], procjob.TimeLimitExceeded)
+    with pytest.raises(procjob.JobError, match="time_limit needs worker processes"):
+        sweep(naps, grid(x=[1]), workers=0, time_limit=1)
+
+
+def test_a_result_that_cannot_be_pickled_costs_its_own_point(engine):
+    def odd(x):
+        return threading.Lock() if x == 33 else x
+
+    result = sweep(odd, grid(x=range(100)), errors="store", engine=engine)
+    assert list(result.errors) == [33]
+    assert "pickle" in str(result.errors[33])
+    assert [x for x in range(100) if result["odd"][x] != x] == [33]
+
+
+def test_a_function_that_cannot_be_pickled_is_refused_at_once(engine):
+    lock = threading.Lock()
+    with pytest.raises(TypeError, match="lock"):
+        sweep(lambda x: lock, grid(x=[1]), engine=engine)
+
+
+def test_what_a_vectorized_function_returns_has_to_fit(engine):
+    with pytest.raises(ValueError, match=r"got 1 points and returned value of shape \(3,\)"):
+        sweep(vectorized(lambda x: np.zeros(3)), grid(x=[1, 2]), engine=engine)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"errors": "ignore"}, ValueError, "errors must be 'raise' or 'store'"),
+        ({"seed": -1}, ValueError, "seed"),
+        ({"seed": 1.5}, TypeError, "seed"),
+        ({"retries": -1}, ValueError, "retries"),
+        ({"time_limit": 0}, ValueError, "time_limit"),
+        ({"version": 3}, TypeError, "version must be a string"),
+        ({"shots": 10}, TypeError, "shots is for circuits"),
+        ({"observables": ["Z0"]}, TypeError, "observables is for circuits"),
+        ({"workers": -1}, ValueError, "workers"),
+        ({"store": 3}, TypeError, "store must be a path or a Store, not 3"),
+        ({"engine": 3, "workers": None}, TypeError, "engine must be"),
+        ({"engine": 3}, TypeError, "engine= excludes workers"),
+        ({"chunks": 3}, TypeError, "chunks"),
+    ],
+    ids=str,
+)
+def test_bad_options_are_refused_before_anything_runs(options, error, words, tmp_path):
+    def never(x):
+        (tmp_path / "ran").touch()
+
+    with pytest.raises(error, match=words):
+        sweep(never, grid(x=[1]), **{"workers": 1} | options)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_value_without_identity_is_named_where_random_numbers_need_one(engine):
+    class Thing:
+        pass
+
+    with pytest.raises(TypeError, match=r"of axis x, a .*Thing, has no stable identity"):
+        sweep(lambda x, seed: 1, grid(x=[Thing()]), engine=engine)
+    assert sweep(lambda x: 1, grid(x=[Thing()]), engine=engine)["value"].tolist() == [1]
+
+
+# ---------------------------------------------------------------- while it runs
+
+
+def test_partial_results_and_progress_are_there_while_it_runs(engine):
+    job = sweep(slow, grid(x=range(200)), engine=engine, wait=False)
+    told = threading.Event()
+    reports, statuses = [], []
+    job.on_progress(lambda report: (reports.append(report), told.set() if report.done else None))
+    job.on_status(statuses.append)
+    assert told.wait(DEADLINE)
+    assert job.status() is JobStatus.RUNNING
+    partial = job.result(partial=True)
+    assert 0 < (partial.status == 1).sum() < 200
+    with pytest.raises(procjob.JobTimeoutError):
+        job.result(timeout=0.01)
+    assert job.result(DEADLINE)["slow"].tolist() == list(range(200))
+    ended = threading.Event()
+    job.add_done_callback(lambda found: ended.set() if found is job else None)
+    assert ended.wait(DEADLINE)
+    assert (job.progress().done, job.progress().total) == (200, 200)
+    assert [r.done for r in reports] == sorted(r.done for r in reports)
+    assert statuses in ([JobStatus.DONE], [JobStatus.RUNNING, JobStatus.DONE])
+
+
+def test_a_sweep_can_be_awaited(engine):
+    async def both():
+        jobs = [sweep(slow, grid(x=range(n)), engine=engine, wait=False) for n in (5, 6)]
+        return [len((await job)["slow"]) for job in jobs]
+
+    assert asyncio.run(both()) == [5, 6]
+
+
+def test_points_that_are_slower_than_those_before_do_not_hold_back_what_is_finished(engine):
+    def naps(x):
+        time.sleep(0.6 if x >= 1000 else 0)
+        return x
+
+    job = sweep(naps, iter([{"x": x} for x in range(1004)]), engine=engine, wait=False)
+    seen = []
+    job.on_progress(lambda report: seen.append(report.done))
+    assert job.result(DEADLINE)["naps"].tolist() == list(range(1004))
+    assert {1001, 1002, 1003} & set(seen)
+
+
+def test_cancel_is_quick_and_leaves_what_was_finished_and_no_process():
+    def naps(x):
+        time.sleep(0.2 if x < 10 else 600)
+        return x
+
+    job = sweep(naps, grid(x=range(100)), workers=2, wait=False)
+    begun = threading.Event()
+    job.on_progress(lambda report: begun.set() if report.done >= 5 else None)
+    assert begun.wait(DEADLINE)
+    began = time.monotonic()
+    assert job.cancel()
+    job.wait_for_final_state(DEADLINE)
+    assert time.monotonic() - began < 5
+    assert job.status() is JobStatus.CANCELLED
+    with pytest.raises(procjob.JobCancelledError):
+        job.result()
+    partial = job.result(partial=True)
+    done = np.flatnonzero(partial.status == 1)
+    assert 5 <= len(done) <= 10
+    assert partial["naps"][done].tolist() == done.tolist()
+    assert not job.cancel()
+
+
+def test_a_cancel_is_heard_while_an_iterator_takes_its_time(engine):
+    def points():
+        for number in itertools.count():
+            time.sleep(0.05)
+            yield {"x": number}
+
+    job = sweep(lambda x: x, points(), engine=engine, wait=False)
+    begun = threading.Event()
+    job.on_progress(lambda report: begun.set() if report.done >= 3 else None)
+    assert begun.wait(DEADLINE)
+    job.cancel()
+    job.wait_for_final_state(5)
+    assert job.result(partial=True)["value"][:3].tolist() == [0, 1, 2]
+
+
+def test_an_iterator_is_read_as_far_as_it_is_needed_and_its_end_is_found(engine):
+    read = []
+
+    def points():
+        for number in range(300):
+            read.append(number)
+            yield {"x": number}
+
+    result = sweep(slow, points(), engine=engine)
+    assert result["slow"].tolist() == read == list(range(300))
+
+
+def test_an_iterator_that_raises_ends_the_sweep_with_that(engine):
+    def points():
+        yield from ({"x": number} for number in range(50))
+        raise OSError("no more")
+
+    job = sweep(slow, points(), engine=engine, wait=False)
+    with pytest.raises(OSError, match="no more"):
+        job.result(DEADLINE)
+    partial = job.result(partial=True)
+    assert (partial.status == 1).any()
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+def test_an_engine_that_is_closed_meanwhile_ends_the_sweep(cancel):
+    own = ProcessEngine(1)
+    job = sweep(slow, grid(x=range(10_000)), engine=own, wait=False)
+    begun = threading.Event()
+    job.on_progress(lambda report: begun.set() if report.done else None)
+    assert begun.wait(DEADLINE)
+    own.close(cancel=cancel)
+    job.wait_for_final_state(DEADLINE)
+    assert job.status() is JobStatus.CANCELLED
+    assert (job.result(partial=True).status == 1).any()
+
+
+def test_an_engine_that_is_closed_before_is_refused():
+    own = ProcessEngine(1)
+    own.close()
+    with pytest.raises(RuntimeError, match=r"closed|shutdown"):
+        sweep(slow, grid(x=[1]), engine=own)
+
+
+def test_a_sweep_inside_a_worker_runs_in_place(engine):
+    def inner(depth):
+        return float(sweep(lambda x: x * depth, grid(x=range(5)))["value"].sum())
+
+    assert sweep(inner, grid(depth=[1, 2]), engine=engine)["inner"].tolist() == [10.0, 20.0]
+
+
+def test_a_sweep_leaves_an_engine_that_was_given_open(engine):
+    for _ in range(2):
+        assert sweep(slow, grid(x=[1]), engine=engine)["slow"].tolist() == [1]
+
+
+def test_a_submitted_sweep_is_not_submitted_again(engine):
+    job = procjob.Sweep(slow, grid(x=[1, 2]), engine=engine)
+    assert job.status() is JobStatus.INITIALIZING
+    job.submit()
+    with pytest.raises(procjob.JobError):
+        job.submit()
+    assert job.result(DEADLINE)["slow"].tolist() == [1, 2]
+
+
+def test_a_bar_counts_points(engine, capsys):
+    sweep(slow, grid(x=range(20)), engine=engine, progress=True)
+    text = capsys.readouterr().err
+    assert "slow" in text
+    assert "20/20" in text
+
+
+def test_two_names_one_of_which_only_some_points_return(engine):
+    found = sweep(lambda x: {"a": x} | ({"b": 2 * x} if x % 2 else {}), grid(x=range(40)), engine=engine)
+    assert found["b"].tolist() == [2 * x if x % 2 else None for x in range(40)]
+
+
+def test_one_sweep_may_have_the_points_of_a_zip_and_objects_for_values(engine):
+    found = sweep(lambda name, n: name * n, zipped(name=["a", "b"], n=[2, 3]), engine=engine)
+    assert found["value"].tolist() == ["aa", "bbb"]
+
+
+# ---------------------------------------------------------------- scripts
+
+CTRL_C = """
+import sys, time
+import procjob
+
+def nap(x):
+    time.sleep(0.02)
+    return x
+try:
+    procjob.sweep(nap, procjob.grid(x=range(10_000)), workers=int(sys.argv[1]), store=sys.argv[2])
+except KeyboardInterrupt as interrupt:
+    print(*interrupt.__notes__, flush=True)
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ctrl_c_leaves_at_once_and_says_what_was_kept(tmp_path, workers):
+    store = tmp_path / "naps.db"
+    script = subprocess.Popen(
+        [sys.executable, "-c", CTRL_C, str(workers), store], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + DEADLINE
+        while not store.exists() or not _points_in(store):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        workers_of = psutil.Process(script.pid).children(recursive=True)
+        began = time.monotonic()
+        script.send_signal(signal.SIGINT)
+        out, err = script.communicate(timeout=DEADLINE)
+    finally:
+        script.kill()
+        script.wait()
+    assert time.monotonic() - began < 5
+    assert err == ""
+    kept = _points_in(store)
+    assert (
+        f"procjob: {kept} points of the sweep of nap were finished and are kept in {store}; the same call goes on"
+        in out
+    )
+    assert kept
+    assert not [child for child in workers_of if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+
+
+def _points_in(store):
+    import sqlite3
+
+    try:
+        with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as connection:
+            return connection.execute("SELECT COUNT(*) FROM points WHERE status = 'DONE'").fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0
+    finally:
+        connection.close()
+
+
+END = """
+import time
+import procjob
+procjob.sweep(lambda x: time.sleep(600), procjob.grid(x=range(100)), workers=2, wait=False)
+print("end", flush=True)
+"""
+
+
+def test_a_script_that_ends_does_not_wait_for_its_sweep():
+    done = subprocess.run([sys.executable, "-c", END], capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert (done.stdout, done.returncode) == ("end\n", 0), done.stderr
