@@ -17,7 +17,7 @@ from typing import Any
 from procjob.pool.memory import Contents, Memory, fill
 
 #: Bytes from which a buffer is kept out of the pickle, and a pickle goes into memory: see benchmarks/arrays.py.
-LEAST = 1 << 18
+LEAST = 1 << 19
 _HEAD = struct.Struct("<B?IQ")
 _MAGIC = 0  # no pickle begins so
 _ALIGNMENT = 64
