@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time a name is i
     )
     from procjob.job import Job
     from procjob.jobv1 import JobV1
+    from procjob.pool.constants import shared
     from procjob.pool.executor import ProcessPoolExecutor
     from procjob.pool.session import report_progress, stop_requested
     from procjob.simulators import Circuit, Parameter, Result, StatevectorSimulator
@@ -48,6 +49,7 @@ __all__ = [
     "WorkerDiedError",
     "as_completed",
     "report_progress",
+    "shared",
     "stop_requested",
     "wait",
 ]
@@ -76,6 +78,7 @@ _HOME = {
     "WorkerDiedError": "errors",
     "as_completed": "waiting",
     "report_progress": "pool.session",
+    "shared": "pool.constants",
     "stop_requested": "pool.session",
     "wait": "waiting",
 }

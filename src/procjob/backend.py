@@ -16,6 +16,7 @@ from procjob.job import Job
 from procjob.parts import Parts
 from procjob.pool import checks
 from procjob.pool.actions import Limits
+from procjob.pool.constants import unshared
 from procjob.pool.session import in_worker
 
 _UNSET: Any = object()
@@ -203,7 +204,8 @@ class Backend:
     def _task(self, run_input: Any, options: Mapping[str, Any], empty: Task) -> Task | Parts:
         """Return the task of a run, or the tasks that it is divided into."""
         if isinstance(self.simulator, Divisible):
-            pieces, join = self.simulator.divide(run_input, options, max(1, self.workers))
+            given = {name: unshared(value) for name, value in options.items()}
+            pieces, join = self.simulator.divide(unshared(run_input), given, max(1, self.workers))
             first = pieces[0][0]
             shared = len(pieces) > 1 and all(part is first for part, _ in pieces)
             shipped = self._engine.ship(first, label="run_input") if shared else None

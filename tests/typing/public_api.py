@@ -40,6 +40,9 @@ def the_executor_knows_the_type_of_the_result(executor: ProcessPoolExecutor) -> 
     assert_type(executor.submit(pow, 2, 3), Future[int])
     assert_type(executor.submit(simulate, 0.5, shots=10), Future[dict[str, int]])
     assert_type(executor.map(simulate, [0.1, 0.2]), Iterator[dict[str, int]])
+    assert_type(procjob.shared(0.5), float)
+    assert_type(executor.submit(simulate, procjob.shared(0.5)), Future[dict[str, int]])
+    executor.submit(simulate, procjob.shared("north"))  # type: ignore[arg-type]
     executor.submit(simulate, "north")  # type: ignore[arg-type]
     executor.submit(simulate, 0.5, shot=10)  # type: ignore[call-arg]
 

@@ -10,8 +10,8 @@ import pytest
 
 from procjob.errors import NotPicklableError
 from procjob.pool import constants
-from procjob.pool.constants import DIGEST_SIZE, Constant, drop, fetch, referenced, store
-from procjob.pool.pickling import dumps, dumps_call, loads
+from procjob.pool.constants import DIGEST_SIZE, Constant, drop, fetch, pack_call, store
+from procjob.pool.pickling import loads
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def worker() -> Iterator[None]:
 
 def send(constant: Constant) -> None:
     """Bring a constant to the worker, as the executor does."""
-    store(constant.digest + constant.pickled)
+    store(constant.digest + constant.payload)
 
 
 def take(x: object, *args: object) -> object:
@@ -53,8 +53,7 @@ def test_a_constant_that_cannot_be_pickled_names_the_culprit_under_its_label():
 
 def test_a_call_carries_the_digest_of_a_constant_and_notes_it():
     constant = Constant(bytes(100_000))
-    with referenced() as found:
-        call = dumps_call(take, (constant,), {"again": constant})
+    call, found = pack_call(take, (constant,), {"again": constant})
     assert found
     assert set(found) == {constant}
     assert len(call) < 1000
@@ -62,19 +61,17 @@ def test_a_call_carries_the_digest_of_a_constant_and_notes_it():
 
 def test_a_digest_turns_back_into_the_object_in_the_worker():
     constant = Constant({"shots": 1024})
-    with referenced():
-        call = dumps((constant, [constant]))
+    call, _ = pack_call(take, (constant, [constant]), {})
     send(constant)
-    first, (second,) = loads(call, what="the call")
+    _, (first, (second,)), _ = loads(call, what="the call")
     assert first == {"shots": 1024}
     assert first is second
-    assert loads(call, what="the call")[0] is first
+    assert loads(call, what="the call")[1][0] is first
 
 
 def test_constants_are_noted_in_the_order_in_which_they_are_pickled():
     first, second = Constant(1), Constant(2)
-    with referenced() as found:
-        dumps([second, first])
+    _, found = pack_call(take, ([second, first],), {})
     assert found == [second, first]
 
 
@@ -85,28 +82,37 @@ def test_a_constant_cannot_be_pickled_outside_of_a_call():
         Constant([Constant(1)])
 
 
-def test_references_noted_inside_another_block_stay_there():
+class Packs:
+    """Packs another call while it is being pickled itself."""
+
+    def __init__(self, inner: Constant) -> None:
+        self.inner = inner
+        self.found: list[Constant] = []
+
+    def __reduce__(self):
+        _, self.found = pack_call(take, (self.inner,), {})
+        return int, ()
+
+
+def test_references_of_a_call_that_is_packed_inside_another_one_stay_there():
     outer, inner = Constant(1), Constant(2)
-    with referenced() as found_outside:
-        with referenced() as found_inside:
-            dumps(inner)
-        dumps(outer)
-    assert (found_outside, found_inside) == ([outer], [inner])
+    packs = Packs(inner)
+    _, found = pack_call(take, (packs, outer), {})
+    assert (found, packs.found) == ([outer], [inner])
 
 
 def test_threads_note_their_own_references_only():
     constant = Constant(1)
     found_elsewhere: list[list[Constant]] = []
 
-    def elsewhere() -> None:
-        with referenced() as found:
-            found_elsewhere.append(found)
+    class PacksInAThread:
+        def __reduce__(self):
+            thread = threading.Thread(target=lambda: found_elsewhere.append(pack_call(take, (), {})[1]))
+            thread.start()
+            thread.join()
+            return int, ()
 
-    with referenced() as found:
-        thread = threading.Thread(target=elsewhere)
-        thread.start()
-        thread.join()
-        dumps(constant)
+    _, found = pack_call(take, (PacksInAThread(), constant), {})
     assert (found, found_elsewhere) == ([constant], [[]])
 
 

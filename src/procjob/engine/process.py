@@ -10,9 +10,8 @@ from typing import Any
 from procjob.engine.protocol import Capabilities, Task
 from procjob.events import EventSink
 from procjob.pool import checks
-from procjob.pool.constants import Constant, referenced
+from procjob.pool.constants import Constant, pack_call
 from procjob.pool.environment import default_workers
-from procjob.pool.pickling import dumps_call
 from procjob.pool.pool import Pool
 
 
@@ -59,9 +58,8 @@ class ProcessEngine:
     def submit(self, task: Task, sink: EventSink) -> Future[Any]:
         """See `Engine.submit`."""
         self._pool.check_open()
-        with referenced() as constants:
-            pickled = dumps_call(task.fn, task.args, dict(task.kwargs))
-        return self._pool.submit(pickled, constants, task.limits, sink, task.describe, group=task.group)
+        payload, constants = pack_call(task.fn, task.args, dict(task.kwargs))
+        return self._pool.submit(payload, constants, task.limits, sink, task.describe, group=task.group)
 
     def ship(self, value: object, *, label: str) -> Constant:
         """See `Engine.ship`."""

@@ -12,8 +12,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from procjob.errors import NotPicklableError
 from procjob.pool import checks
+from procjob.pool.constants import pack_call, plain
 from procjob.pool.environment import default_workers
-from procjob.pool.pickling import dumps_call
 from procjob.pool.pool import Pool
 from procjob.pool.session import TaskInterrupt, in_worker
 
@@ -81,12 +81,12 @@ class ProcessPoolExecutor(Executor):
             self._pool.check_open()
             return _run_here(fn, args, kwargs)
         try:
-            pickled = dumps_call(fn, args, kwargs)
+            payload, constants = pack_call(fn, args, kwargs)
         except NotPicklableError as exc:
             failed: Future[T] = Future()
             failed.set_exception(exc)
             return failed
-        return self._pool.submit(pickled)
+        return self._pool.submit(payload, constants)
 
     def map(
         self,
@@ -170,6 +170,7 @@ def _run_here(fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any
     future: Future[T] = Future()
     future.set_running_or_notify_cancel()
     try:
+        fn, args, kwargs = plain((fn, args, kwargs))
         future.set_result(fn(*args, **kwargs))
     except TaskInterrupt:  # of the worker that we are in
         raise

@@ -180,7 +180,7 @@ class Loop:
             return self._scheduler.declined(worker, action.task, time.monotonic())
         live.take(call, action.attempt)
         kind = wire.RunUnannounced if call.unannounced else wire.Run
-        live.process.run(kind(action.task, action.attempt, call.pickled), call.constants)
+        live.process.run(kind(action.task, action.attempt, wire.joined(b"", call.payload)), call.constants)
         self._watch_writing(live)
         return []
 
@@ -191,7 +191,7 @@ class Loop:
             call = self._calls[task]
             if call.future.claim():
                 live.take(call, attempt)
-                messages.append(wire.RunAhead(task, attempt, call.pickled))
+                messages.append(wire.RunAhead(task, attempt, wire.joined(b"", call.payload)))
             else:
                 declined += self._scheduler.declined(action.worker, task, time.monotonic())
         if messages:

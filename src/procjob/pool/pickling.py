@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 from procjob.errors import NotPicklableError, RemoteError, RemoteTraceback
 from procjob.pool.culprit import ATOMS, explain, explain_call
 from procjob.pool.foreign import MAX_TEXT, clip, describe, guarded, is_ctrl_c, text_of, type_name
+from procjob.pool.memory import Contents
+from procjob.pool.payload import Buffers, unpack
 
 if TYPE_CHECKING:
     from pickle import Pickler  # cloudpickle has no annotations; its Pickler is a subclass of this one
@@ -35,15 +37,17 @@ _PROTOCOL = pickle.HIGHEST_PROTOCOL
 # --- calls and values -------------------------------------------------------------------------------------------------
 
 
-def dumps(value: object, *, label: str = "value") -> bytes:
+def dumps(value: object, *, label: str = "value", buffers: Buffers | None = None) -> bytes:
     """Pickle a value by cloudpickle.
 
     Args:
         value: anything.
         label: how the message calls the value, the start of the path to a culprit.
+        buffers: takes the large buffers in the value, which the pickle only refers to then.
 
     Returns:
-        The pickle, readable by plain `pickle.loads` where cloudpickle is installed.
+        The pickle, readable by plain `pickle.loads` where cloudpickle is installed; with ``buffers``, by
+        `procjob.pool.payload.unpack`.
 
     Raises:
         NotPicklableError: names the path to the part that cannot be pickled; its cause is the original exception.
@@ -57,14 +61,20 @@ def dumps(value: object, *, label: str = "value") -> bytes:
 task instead
     """
     try:
-        return _pickle(value)
+        return _pickle(value, buffers)
     except MemoryError:  # says nothing about the value, and a search would need more memory still
         raise
     except Exception as error:
         raise NotPicklableError(explain(label, value, error)) from error
 
 
-def dumps_call(fn: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[str, object]) -> bytes:
+def dumps_call(
+    fn: Callable[..., object],
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    *,
+    buffers: Buffers | None = None,
+) -> bytes:
     """Pickle the tuple ``(fn, args, kwargs)``; like `dumps`, with paths that start at the call's own words.
 
     >>> dumps_call(sum, ((i * i for i in range(9)),), {})
@@ -73,18 +83,18 @@ def dumps_call(fn: Callable[..., object], args: tuple[object, ...], kwargs: Mapp
     procjob.errors.NotPicklableError: args[0]: cannot pickle 'generator' object; pass a list of its items instead
     """
     try:
-        return _pickle((fn, args, kwargs))
+        return _pickle((fn, args, kwargs), buffers)
     except MemoryError:
         raise
     except Exception as error:
         raise NotPicklableError(explain_call(fn, args, kwargs, error)) from error
 
 
-def loads(data: bytes | bytearray | memoryview, *, what: str) -> Any:
+def loads(data: bytes | memoryview | Contents | None, *, what: str) -> Any:
     """Unpickle what `dumps` made.
 
     Args:
-        data: the pickle.
+        data: the pickle, or what `procjob.pool.payload.pack` made of it; None: there was no room for it.
         what: how the message calls it, such as ``"the result"``.
 
     Raises:
@@ -97,8 +107,10 @@ def loads(data: bytes | bytearray | memoryview, *, what: str) -> Any:
     ...
     procjob.errors.RemoteError: the result could not be unpickled: _pickle.UnpicklingError: invalid load key, 'n'.
     """
+    if data is None:
+        raise MemoryError(f"no memory, or no file descriptor, for {what}")
     try:
-        return pickle.loads(data)
+        return unpack(data)
     except MemoryError:
         raise
     except BaseException as error:
@@ -107,11 +119,11 @@ def loads(data: bytes | bytearray | memoryview, *, what: str) -> Any:
         raise RemoteError(f"{what} could not be unpickled: {describe(error)}") from error
 
 
-def _pickle(value: object) -> bytes:
+def _pickle(value: object, buffers: Buffers | None = None) -> bytes:
     if type(value) in ATOMS:  # cloudpickle would do the same, more slowly
         return pickle.dumps(value, _PROTOCOL)
     file = io.BytesIO()
-    Pickler(file, _PROTOCOL).dump(value)
+    Pickler(file, _PROTOCOL, buffer_callback=None if buffers is None else buffers.keeps).dump(value)
     return file.getvalue()
 
 
@@ -143,7 +155,7 @@ def pack_exception(exc: BaseException) -> bytes:
     return pickle.dumps(packed, _PROTOCOL)
 
 
-def unpack_exception(data: bytes) -> BaseException:
+def unpack_exception(data: bytes | memoryview | Contents | None) -> BaseException:
     """Unpack what `pack_exception` made; raises nothing of its own.
 
     Returns:
@@ -154,7 +166,7 @@ def unpack_exception(data: bytes) -> BaseException:
     >>> error, type(error.__cause__).__name__
     (ZeroDivisionError('no shots'), 'RemoteTraceback')
     """
-    packed = guarded(lambda: pickle.loads(data), None)
+    packed = guarded(lambda: loads(data, what="an exception"), None)
     if not isinstance(packed, _Packed):
         return RemoteError("an exception could not be unpickled: the message that carried it is damaged")
     loaded = guarded(lambda: pickle.loads(packed.pickled or b""), None)

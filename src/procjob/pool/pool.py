@@ -33,6 +33,7 @@ from procjob.pool.dispatcher import EXIT_PATIENCE, ended_by_ctrl_c, run_logged
 from procjob.pool.environment import worker_environment
 from procjob.pool.futures import TaskFuture
 from procjob.pool.loop import Loop
+from procjob.pool.payload import Payload
 from procjob.pool.pickling import dumps_call
 from procjob.pool.process import WorkerProcess
 from procjob.pool.records import Call
@@ -110,7 +111,7 @@ class Pool:
 
     def submit(
         self,
-        pickled: bytes,
+        payload: Payload,
         constants: Iterable[Constant] = (),
         limits: Limits = NO_LIMITS,
         sink: EventSink | None = None,
@@ -118,10 +119,10 @@ class Pool:
         *,
         group: int | None = None,
     ) -> TaskFuture[Any]:
-        """Queue a pickled call.
+        """Queue a call.
 
         Args:
-            pickled: what `procjob.pool.pickling.dumps_call` made.
+            payload: what `procjob.pool.constants.pack_call` made.
             constants: those that the call refers to.
             limits: what the task may use.
             sink: gets the task's events, in the pool thread; must not block.
@@ -132,10 +133,10 @@ class Pool:
             RuntimeError: the pool is shut down, or belongs to another process.
             WorkerDiedError: workers of this pool cannot start.
         """
-        tiny = sink is None and limits is NO_LIMITS and not constants and len(pickled) <= LARGEST_AHEAD
+        tiny = sink is None and limits is NO_LIMITS and not constants and len(payload) <= LARGEST_AHEAD
         spec = TaskSpec(next(self._ids), limits, prefetch=tiny, group=group)
         future: TaskFuture[Any] = TaskFuture(self, spec.id)
-        call = Call(spec, pickled, tuple(constants), future, sink, describe)
+        call = Call(spec, payload, tuple(constants), future, sink, describe)
         self._check_owner()  # first: in a copy made by fork, the gate may be shut for ever
         with self._gate:
             self._check_state()

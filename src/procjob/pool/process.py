@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import os
 import signal
+import socket
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from loky.backend.process import LokyProcess
 from procjob.pool import wire
 from procjob.pool.constants import Constant
 from procjob.pool.mark import Mark, make_page
+from procjob.pool.memory import Lane
 from procjob.pool.permits import Permits
 from procjob.pool.worker import INTERRUPT_SIGNAL, WorkerConfig, main
 
@@ -97,33 +99,37 @@ class WorkerProcess:
         self._mark = Mark(page.fileno())
         permits, granted = context.Pipe(duplex=False)
         self._permits = Permits(permits.fileno(), granted.fileno())
-        config = WorkerConfig(child_channel, child_out, child_err, page, permits, os.getpid(), log_level)
+        lane, child_end = socket.socketpair()
+        child_lane = Connection(child_end.detach())
+        self._lane = Lane(lane.detach())
+        config = WorkerConfig(child_channel, child_out, child_err, page, permits, child_lane, os.getpid(), log_level)
         self._process = _Process(target=main, args=(config,), name="procjob-worker", env=environment)
         try:
             start_trackers()
             self._process.start()
         except BaseException:  # whatever kept it from starting: leave no descriptor behind
-            for connection in (channel, out, err, permits, granted):
+            for connection in (channel, out, err, permits, granted, self._lane):
                 connection.close()
             raise
         finally:
-            for connection in (child_channel, child_out, child_err, page):
+            for connection in (child_channel, child_out, child_err, page, child_lane):
                 connection.close()
         # multiprocessing would join it at exit, even at that of a copy of this process made by fork, and would keep it
         # and its sentinel pipe for as long as it has not reaped it itself; somebody else may.
         _children.discard(self._process)
-        self._connections = (channel, out, err, permits, granted)
-        for connection in self._connections:
+        self._connections = (channel, out, err, permits, granted, self._lane)
+        for connection in (channel, out, err, permits, granted):
             os.set_blocking(connection.fileno(), False)
         self.pid: int = self._process.pid
         self.channel_fd: int = channel.fileno()
         self.outputs = (OutputPipe(out.fileno(), "stdout"), OutputPipe(err.fileno(), "stderr"))
         self.exit_fd, self._own_exit_fd = _exit_descriptor(self.pid, self._process.sentinel)
         self.stderr_tail = ""
-        self._reader = wire.FrameReader(self.channel_fd)
+        self._reader = wire.FrameReader(self.channel_fd, self._lane.receive)
         self._unsent: deque[wire.Buffer] = deque()
         self._signal_when_sent = False
         self._constants: OrderedDict[bytes, int] = OrderedDict()
+        self._constants_size = 0
         self.send(wire.Initialize(initializer))
 
     # ------------------------------------------------------------ out
@@ -135,7 +141,7 @@ class WorkerProcess:
 
     def send(self, message: wire.Message) -> None:
         """Send one message, or as much of it as the pipe takes now."""
-        self._unsent += wire.encode(message)
+        self._unsent += wire.encode(message, self._lane.send)
         self.flush()
 
     def flush(self) -> None:
@@ -186,17 +192,20 @@ class WorkerProcess:
         if constant.digest in kept:
             kept.move_to_end(constant.digest)
             return
-        kept[constant.digest] = len(constant.pickled)
-        self.send(wire.StoreConstant(constant.digest + constant.pickled))
+        kept[constant.digest] = len(constant.payload)
+        self._constants_size += len(constant.payload)
+        self.send(wire.StoreConstant(wire.joined(constant.digest, constant.payload)))
 
     def _drop_constants(self, needed: Sequence[Constant]) -> None:
         """Drop the least recently used constants beyond the budget, but none of those needed now."""
+        if self._constants_size <= CONSTANTS_BUDGET:
+            return
         keep = {constant.digest for constant in needed}
         for digest in [d for d in self._constants if d not in keep]:
-            if sum(self._constants.values()) <= CONSTANTS_BUDGET:
-                return
-            del self._constants[digest]
+            self._constants_size -= self._constants.pop(digest)
             self.send(wire.DropConstant(digest))
+            if self._constants_size <= CONSTANTS_BUDGET:
+                return
 
     # ------------------------------------------------------------ in
 

@@ -12,6 +12,7 @@ from procjob.events import EventSink
 from procjob.pool.actions import NO_LIMITS, TaskSpec
 from procjob.pool.constants import Constant
 from procjob.pool.futures import TaskFuture
+from procjob.pool.payload import Payload
 from procjob.pool.process import WorkerProcess
 
 
@@ -23,7 +24,7 @@ class Call:
     """
 
     spec: TaskSpec
-    pickled: bytes
+    payload: Payload
     constants: tuple[Constant, ...]
     future: TaskFuture[Any]
     sink: EventSink | None

@@ -32,7 +32,7 @@ def outcome_of(
             except (RemoteError, MemoryError) as exc:
                 return None, exc, usage
         case Completed((wire.Outcome(_, _, usage, value), pid)):
-            exception = unpack_exception(bytes(value))
+            exception = unpack_exception(value)
             add_note(exception, f"procjob: raised by {name} in worker {pid} on {host}")
             return None, exception, usage
         case Stopped(reason, measured):

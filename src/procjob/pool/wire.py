@@ -11,7 +11,8 @@
       DropConstant, Leave ──────────────>
 
 A frame is a fixed header (kind, task, attempt, length of the body) and the body. Frames of one direction arrive whole and
-in order, or the stream has ended; a reader never blocks on half a frame unless its descriptor blocks.
+in order, or the stream has ended; a reader never blocks on half a frame unless its descriptor blocks. The most of a large
+body is in memory of its own (see `procjob.pool.memory`); its frame has the head and announces the rest.
 """
 
 from __future__ import annotations
@@ -19,16 +20,53 @@ from __future__ import annotations
 import os
 import struct
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 from procjob.events import Usage
+from procjob.pool.memory import NO_ROOM, Contents, Memory
+from procjob.pool.payload import Payload
 
 _HEADER = struct.Struct("<BQIQ")
 _USAGE = struct.Struct("<B?ddq")
+_SIZE = struct.Struct("<Q")
+_IN_MEMORY = 1 << 7  # in the kind of a message: its body is so
 _CHUNK = 1 << 16
 Buffer = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A body that is a short head and memory, for the sender."""
+
+    head: bytes
+    memory: Memory
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """The same for the receiver; ``contents`` is None if there was no room for them."""
+
+    head: Buffer
+    contents: Contents | None
+
+
+Body = Buffer | Outgoing | Incoming
+
+
+def joined(head: bytes, payload: Payload) -> Body:
+    """Return the body that is made of a head and a payload."""
+    return Outgoing(head, payload) if type(payload) is Memory else head + payload  # type: ignore[operator]
+
+
+def parted(body: Body, length: int) -> tuple[Buffer, Buffer | Contents | None]:
+    """Undo `joined`: return what begins with the head, which has that length, and what is behind the head."""
+    if type(body) is Incoming:
+        return body.head, body.contents
+    data: Any = body  # nobody gets what is outgoing
+    return data, memoryview(data)[length:] if length else data
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +92,7 @@ class StartFailed:
 class StoreConstant:
     """``body``: digest (`DIGEST_SIZE` bytes) and pickle of an object that later calls refer to."""
 
-    body: Buffer
+    body: Body
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +108,7 @@ class Run:
 
     task: int
     attempt: int
-    body: Buffer
+    body: Body
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +117,7 @@ class RunUnannounced:
 
     task: int
     attempt: int
-    body: Buffer
+    body: Body
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +126,7 @@ class RunAhead:
 
     task: int
     attempt: int
-    body: Buffer
+    body: Body
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +173,7 @@ class Finished:
 
     task: int
     attempt: int
-    body: Buffer
+    body: Body
 
 
 Message = (
@@ -163,18 +201,33 @@ _WITH_TASK = tuple("task" in kind.__slots__ for kind in _KINDS)
 _WITH_BODY = tuple("body" in kind.__slots__ for kind in _KINDS)
 
 
-def encode(message: Message) -> list[Buffer]:
-    """Return the buffers to write, in order, for one message."""
+def encode(message: Message, hand_over: Callable[[Memory], bool] | None = None) -> list[Buffer]:
+    """Return the buffers to write, in order, for one message.
+
+    Args:
+        message: the message.
+        hand_over: sends memory ahead of its message; False: it cannot, so the contents become part of the frame.
+    """
     code = _CODE[type(message)]
     task, attempt = (message.task, message.attempt) if _WITH_TASK[code] else (0, 0)  # type: ignore[union-attr]
-    body: Buffer = message.body if _WITH_BODY[code] else b""  # type: ignore[union-attr]
+    body: Any = message.body if _WITH_BODY[code] else b""  # type: ignore[union-attr]
+    if type(body) is Outgoing:
+        if hand_over is not None and hand_over(body.memory):
+            code |= _IN_MEMORY
+            body = _SIZE.pack(body.memory.size) + body.head
+        else:
+            try:
+                body = b"".join((body.head, body.memory.read()))
+            except NO_ROOM:  # the receiver is told that there is no room
+                code |= _IN_MEMORY
+                body = _SIZE.pack(0) + body.head
     header = _HEADER.pack(code, task, attempt, len(body))
     if len(body) < _CHUNK:
         return [b"".join((header, body))]
     return [header, body]
 
 
-def _decode(code: int, task: int, attempt: int, body: Buffer) -> Message:
+def _decode(code: int, task: int, attempt: int, body: Body) -> Message:
     kind: Any = _KINDS[code]
     if _WITH_TASK[code]:
         return kind(task, attempt, body) if _WITH_BODY[code] else kind(task, attempt)  # type: ignore[no-any-return]
@@ -188,8 +241,9 @@ class BrokenStream(Exception):
 class FrameReader:
     """Cut the bytes of one descriptor into messages; one system call a `fill`."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, take_over: Callable[[int], Contents | None] | None = None) -> None:
         self._fd = fd
+        self._take_over = take_over
         self._small = bytearray()
         self._large: memoryview | None = None
         self._large_filled = 0
@@ -227,7 +281,7 @@ class FrameReader:
         small, at = self._small, 0
         while len(small) - at >= _HEADER.size:
             code, task, attempt, length = _HEADER.unpack_from(small, at)
-            if code >= len(_KINDS):
+            if code >= len(_KINDS) and (code ^ _IN_MEMORY >= len(_KINDS) or length > _CHUNK):
                 raise self._broken(f"no message is of kind {code}")
             body_at = at + _HEADER.size
             if length > _CHUNK and len(small) - body_at < length:
@@ -236,8 +290,12 @@ class FrameReader:
                 break
             if len(small) - body_at < length:
                 break
-            self.messages.append(_decode(code, task, attempt, bytes(small[body_at : body_at + length])))
+            body = bytes(small[body_at : body_at + length])
             at = body_at + length
+            if code >= _IN_MEMORY:
+                self.messages.append(_decode(code ^ _IN_MEMORY, task, attempt, self._completed(body)))
+            else:
+                self.messages.append(_decode(code, task, attempt, body))
         del small[:at]
 
     def _begin_large(self, head: tuple[int, int, int], length: int, begun: bytearray) -> None:
@@ -247,6 +305,13 @@ class FrameReader:
             raise self._broken(f"no memory for a message of {length} bytes") from exc
         self._large[: len(begun)] = begun
         self._large_filled, self._large_head = len(begun), head
+
+    def _completed(self, body: bytes) -> Incoming:
+        try:
+            (size,) = _SIZE.unpack_from(body)
+            return Incoming(body[_SIZE.size :], self._take_over(size) if size and self._take_over else None)
+        except (OSError, struct.error) as exc:
+            raise self._broken("memory was announced and did not come") from exc
 
     def _broken(self, why: str) -> BrokenStream:
         self._ended = True
@@ -272,22 +337,22 @@ class Outcome:
         kind: how the call ended.
         printed: whether its standard streams may hold something that the parent has not read yet.
         usage: what it cost.
-        value: the pickled result or the packed exception.
+        value: the packed result or exception; None: there was no memory for it.
     """
 
     kind: OutcomeKind
     printed: bool
     usage: Usage
-    value: memoryview
+    value: Buffer | Contents | None
 
 
-def pack_outcome(kind: OutcomeKind, printed: bool, usage: Usage, value: bytes) -> bytes:
+def pack_outcome(kind: OutcomeKind, printed: bool, usage: Usage, value: Payload) -> Body:
     """Return the body of a `Finished` message."""
-    return _USAGE.pack(kind, printed, usage.run_seconds, usage.cpu_seconds, usage.peak_rss) + value
+    return joined(_USAGE.pack(kind, printed, usage.run_seconds, usage.cpu_seconds, usage.peak_rss), value)
 
 
-def unpack_outcome(body: Buffer) -> Outcome:
+def unpack_outcome(body: Body) -> Outcome:
     """Undo `pack_outcome`; the value is a view into ``body``."""
-    kind, printed, run_seconds, cpu_seconds, peak_rss = _USAGE.unpack_from(body)
-    usage = Usage(run_seconds, cpu_seconds, peak_rss)
-    return Outcome(_OUTCOMES[kind], printed, usage, memoryview(body)[_USAGE.size :])
+    head, value = parted(body, _USAGE.size)
+    kind, printed, run_seconds, cpu_seconds, peak_rss = _USAGE.unpack_from(head)
+    return Outcome(_OUTCOMES[kind], printed, Usage(run_seconds, cpu_seconds, peak_rss), value)

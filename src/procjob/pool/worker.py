@@ -38,6 +38,8 @@ from typing import IO, Any
 from procjob.events import Usage
 from procjob.pool import constants, session, wire
 from procjob.pool.mark import Mark
+from procjob.pool.memory import Lane
+from procjob.pool.payload import Buffers, pack
 from procjob.pool.permits import Permits
 from procjob.pool.pickling import dumps, loads, pack_exception
 from procjob.pool.session import TaskInterrupt, dumps_event
@@ -59,6 +61,7 @@ class WorkerConfig:
     stderr: Connection
     mark: Connection
     permits: Connection
+    lane: Connection
     parent_pid: int
     log_level: int
 
@@ -66,9 +69,10 @@ class WorkerConfig:
 class Channel:
     """The worker's end of the duplex pipe. Only the main thread receives; any thread may send."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, lane: Lane) -> None:
         self.fd = fd
-        self._reader = wire.FrameReader(fd)
+        self._lane = lane
+        self._reader = wire.FrameReader(fd, lane.receive)
         self._lock = threading.RLock()
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
@@ -83,7 +87,7 @@ class Channel:
     def send(self, message: wire.Message) -> None:
         """Write one frame."""
         with self._lock:
-            for buffer in wire.encode(message):
+            for buffer in wire.encode(message, self._lane.send):
                 written = os.write(self.fd, buffer)
                 while written < len(buffer):
                     written += os.write(self.fd, memoryview(buffer)[written:])
@@ -166,11 +170,11 @@ class Worker:
 
     # ------------------------------------------------------------ one task
 
-    def _run(self, task: int, attempt: int, call: wire.Buffer) -> None:
+    def _run(self, task: int, attempt: int, call: wire.Body) -> None:
         self._session = session.Session(partial(self._report, task, attempt), dumps_event)
         session.bind_process(self._session)
         began, cpu_began = time.perf_counter(), time.process_time()
-        kind, value = self._outcome(task, attempt, call)
+        kind, value, buffers = self._outcome(task, attempt, call)
         if self._spoiled or os.getpid() != self._pid:  # a copy that the task made by fork is no second worker
             flush_standard_streams()
             os._exit(0)
@@ -182,30 +186,37 @@ class Worker:
         self._session.flush()
         session.bind_process(None)
         flush_standard_streams()
-        self._channel.send(wire.Finished(task, attempt, wire.pack_outcome(kind, printed(), usage, value)))
+        try:
+            payload = pack(value, buffers)
+        except MemoryError as exc:
+            kind, payload = wire.OutcomeKind.RAISED, pack_exception(exc)
+        del buffers
+        self._channel.send(wire.Finished(task, attempt, wire.pack_outcome(kind, printed(), usage, payload)))
 
-    def _outcome(self, task: int, attempt: int, call: wire.Buffer) -> tuple[wire.OutcomeKind, bytes]:
+    def _outcome(self, task: int, attempt: int, call: wire.Body) -> tuple[wire.OutcomeKind, bytes, Buffers]:
         # The outer `try` catches an interrupt wherever it strikes after arming: in the task, while its exception is
-        # being packed, or on the last bytecode before the channel is disarmed.
+        # being packed, or on the last bytecode before the channel is disarmed. Large buffers are copied when it cannot.
+        buffers = Buffers()
         try:
             self._armed = (task, attempt)
             if self._missed:
                 self._missed = False
                 self._interrupt_if_asked()
             try:
-                outcome = wire.OutcomeKind.RETURNED, self._call(call)
+                outcome = wire.OutcomeKind.RETURNED, self._call(call, buffers), buffers
             except TaskInterrupt:
                 raise
             except BaseException as exc:  # noqa: BLE001  (the task's own end, whatever it raised, is its outcome)
-                outcome = wire.OutcomeKind.RAISED, pack_exception(exc)
+                outcome = wire.OutcomeKind.RAISED, pack_exception(exc), Buffers()
             self._armed = None
         except TaskInterrupt:
-            return wire.OutcomeKind.INTERRUPTED, b""
+            return wire.OutcomeKind.INTERRUPTED, b"", Buffers()
         return outcome
 
-    def _call(self, call: wire.Buffer) -> bytes:
-        fn, args, kwargs = loads(call, what="the call")
-        return dumps(fn(*args, **kwargs), label="result")
+    def _call(self, call: wire.Body, buffers: Buffers) -> bytes:
+        _, pickled = wire.parted(call, 0)
+        fn, args, kwargs = loads(pickled, what="the call")
+        return dumps(fn(*args, **kwargs), label="result", buffers=buffers)
 
     def _report(self, task: int, attempt: int, event: bytes) -> None:
         self._channel.send(wire.Report(task, attempt, event))
@@ -281,7 +292,7 @@ def main(config: WorkerConfig) -> None:
     mark = Mark(mark_fd)
     os.close(mark_fd)
     permits = Permits(_take(config.permits))
-    channel = Channel(channel_fd)
+    channel = Channel(channel_fd, Lane(_take(config.lane)))
     start_thread("procjob-watch", _watch_parent, channel.fd)
     sys.exit(Worker(channel, mark, permits).serve())
 
