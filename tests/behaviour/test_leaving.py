@@ -311,3 +311,35 @@ def test_jobs_of_a_forgotten_backend_still_finish():
     job = procjob.Backend(lambda n: time.sleep(0.3) or n, workers=1).run(4)
     gc.collect()
     assert job.result(DEADLINE) == 4
+
+
+def test_a_process_with_no_descriptor_left_stops_its_jobs_and_ends_its_workers():
+    process = script(
+        """
+        import os, procjob, resource, time
+
+        def work(_):
+            procjob.report_progress(1)
+            while True:
+                try:
+                    time.sleep(60)
+                except BaseException:
+                    pass
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+        backend = procjob.Backend(work, workers=1, grace=0.1)
+        job = backend.run(0)
+        while job.progress() is None:
+            time.sleep(0.01)
+        held = []
+        try:
+            while True:
+                held.append(os.dup(0))
+        except OSError:
+            pass
+        backend.close(cancel=True)
+        print(job.status().name, flush=True)
+        """
+    )
+    out, err = process.communicate(timeout=DEADLINE)
+    assert (out, process.returncode) == ("CANCELLED\n", 0), err

@@ -246,11 +246,11 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """Kill the worker and everything it has started."""
-        import psutil
-
         if not self._signal(signal.SIGSTOP):  # so that it starts nothing while its tree is read
             return  # it is gone, and its pid may be somebody else's
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(Exception):  # the tree cannot be read: no descriptor is left for it, say
+            import psutil
+
             for child in psutil.Process(self.pid).children(recursive=True):
                 with contextlib.suppress(psutil.Error):
                     child.kill()
@@ -258,10 +258,10 @@ class WorkerProcess:
 
     def tree_rss(self) -> int:
         """Return the resident bytes of the worker and all its descendants; 0 if it is gone."""
-        import psutil
-
         total = 0
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(Exception):  # as in `kill`
+            import psutil
+
             worker = psutil.Process(self.pid)
             for process in (worker, *worker.children(recursive=True)):
                 with contextlib.suppress(psutil.Error):
