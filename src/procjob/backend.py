@@ -7,7 +7,7 @@ import reprlib
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -35,7 +35,7 @@ class Divisible(Protocol):
         """Return input and options of at most ``pieces`` smaller runs, and what makes one result of theirs, in order.
 
         An input that is the same object in all of them travels to each worker once, also if later runs have an equal one;
-        the simulator should not change it.
+        so does the hashable input of a single one. The simulator should not change it.
         """
 
 
@@ -207,7 +207,8 @@ class Backend:
             given = {name: unshared(value) for name, value in options.items()}
             pieces, join = self.simulator.divide(unshared(run_input), given, max(1, self.workers))
             first = pieces[0][0]
-            shared = len(pieces) > 1 and all(part is first for part, _ in pieces)
+            # One piece counts if an equal input may come again: a list of circuits would only fill the worker's memory.
+            shared = all(part is first for part, _ in pieces) and (len(pieces) > 1 or isinstance(first, Hashable))
             shipped = self._engine.ship(first, label="run_input") if shared else None
             tasks = [
                 replace(empty, args=(shipped if shared else part,), kwargs=part_options)

@@ -188,7 +188,8 @@ def test_a_backend_divides_a_run_of_a_divisible_simulator_among_its_workers(work
     assert len({pid for _, pid in result}) == max(1, workers)
 
 
-def test_an_input_that_the_parts_share_travels_to_each_worker_once():
+@pytest.mark.parametrize(("workers", "parts"), [(2, 6), (1, 1)])
+def test_an_input_that_the_parts_share_travels_to_each_worker_once(workers, parts):
     class Table:
         def __setstate__(self, state):
             os.environ["PROCJOB_TEST_ARRIVALS"] = str(int(os.environ.get("PROCJOB_TEST_ARRIVALS", "0")) + 1)
@@ -201,11 +202,11 @@ def test_an_input_that_the_parts_share_travels_to_each_worker_once():
             return int(os.environ["PROCJOB_TEST_ARRIVALS"])
 
         def divide(self, table, options, pieces):
-            return [(table, options)] * 3 * pieces, list
+            return [(table, options)] * parts, list
 
-    with procjob.Backend(Lookup(), workers=2) as backend:
+    with procjob.Backend(Lookup(), workers=workers) as backend:
         arrivals = [backend.run(Table()).result(DEADLINE) for _ in range(3)]
-    assert arrivals == [[1] * 6] * 3
+    assert arrivals == ([[1] * parts] if parts > 1 else [1]) * 3
 
 
 def test_the_times_of_a_divided_job_are_in_the_order_of_its_states(engine):

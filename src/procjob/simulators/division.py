@@ -19,9 +19,9 @@ from procjob.simulators.inputs import (
     check_options,
     checked_dtype,
     checked_seed,
+    checked_values,
     initial_states,
     paired,
-    parameter_values,
 )
 from procjob.simulators.plan import Plan
 from procjob.simulators.result import CircuitResult, Result
@@ -60,7 +60,7 @@ def divide(
 
 
 def _by_points(plan: Plan, parameters: Any, options: dict[str, Any], pieces: int) -> tuple[list[Run], Join]:
-    columns, points = parameter_values(parameters, plan.parameters)
+    columns, points = checked_values(parameters, plan.parameters)  # of an array, its rows stay as they lie in memory
     check_one_state(plan.is_unitary, options.get("shots", 1), keep_states=options.get("keep_states"))
     if options.get("initial_state") is not None:
         dtype = checked_dtype(options.get("precision", "double"))

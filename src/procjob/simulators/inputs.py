@@ -151,6 +151,12 @@ def check_one_state(unitary: bool, shots: int | None, *, keep_states: bool | Non
 
 
 def parameter_values(parameters: Parameters | None, names: Sequence[str]) -> tuple[Reals, tuple[int, ...]]:
+    """As `checked_values`, contiguous."""
+    columns, points = checked_values(parameters, names)
+    return np.ascontiguousarray(columns), points
+
+
+def checked_values(parameters: Parameters | None, names: Sequence[str]) -> tuple[Reals, tuple[int, ...]]:
     """Values of shape (parameters, points), and the shape of the points: () or (points,).
 
     Args:
@@ -174,7 +180,7 @@ def parameter_values(parameters: Parameters | None, names: Sequence[str]) -> tup
     if not np.isfinite(columns).all():
         row, column = np.argwhere(~np.isfinite(columns))[0]
         raise ValueError(f"parameter {names[row]!r} is {columns[row, column]} at point {column}; it must be finite")
-    return np.ascontiguousarray(columns), points
+    return columns, points
 
 
 def _from_mapping(
