@@ -235,6 +235,19 @@ class Store:
         with self._database.write() as connection:
             return connection.execute("DELETE FROM sweeps WHERE sweep_id = ?", (sweep_id,)).rowcount > 0
 
+    # ------------------------------------------------------------ ids
+
+    def ids(self, prefix: str = "") -> dict[str, str]:
+        """Return the ids of jobs and sweeps that begin with ``prefix``: "job" or "sweep" by id."""
+        with self._database.read() as connection:
+            return dict(
+                connection.execute(
+                    "SELECT job_id, 'job' FROM jobs WHERE substr(job_id, 1, length(?1)) = ?1 "
+                    "UNION ALL SELECT sweep_id, 'sweep' FROM sweeps WHERE substr(sweep_id, 1, length(?1)) = ?1",
+                    (prefix,),
+                ).fetchall()
+            )
+
     # ------------------------------------------------------------ jobs
 
     def job(self, job_id: str) -> StoredJob:

@@ -15,6 +15,7 @@ from procjob.pool.foreign import describe
 from procjob.pool.pickling import unpack_exception
 from procjob.store import PointRecord, Store, SweepRecord
 from procjob.store import Target as StoredTarget
+from procjob.store.machine import Process
 from procjob.sweeps.chunks import Chunk
 from procjob.sweeps.columns import Column, columns_of, unpacked
 from procjob.sweeps.gathered import Gathered
@@ -69,7 +70,12 @@ class StoreKeeper:
             created=now,
             updated=now,
             points=points.spec() if isinstance(points, Points) else None,
-            metadata={**metadata, "seeded": target.seeded, "drawn": seed is None},
+            metadata={
+                **metadata,
+                "seeded": target.seeded,
+                "drawn": seed is None,
+                "process": Process.this()._asdict(),
+            },
         )
 
     def begin(self) -> None:

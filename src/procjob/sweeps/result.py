@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes as MatplotlibAxes
 
+    from procjob.store import Store
+
 PENDING, DONE, FAILED = 0, 1, 2
 #: The status of a point as text.
 STATUS_NAMES = ("PENDING", "DONE", "FAILED")
@@ -291,6 +293,25 @@ class SweepResult:
         from procjob.sweeps.archive import load
 
         return load(Path(path))
+
+    @classmethod
+    def from_store(cls, store: Store | str | os.PathLike[str], sweep_id: str) -> SweepResult:
+        """Read what a store has of a sweep, finished or not; errors come back as `RemoteError` with their text.
+
+        ``metadata["status"]`` is that of the sweep: ERROR also if its process ended before it. A point that another run of
+        the same target has finished since is DONE here, too.
+
+        Args:
+            store: the store, or the path of its file, which must exist.
+            sweep_id: of ``metadata["sweep_id"]``, or of `Store.sweeps`.
+
+        Raises:
+            StoreError: there is no such sweep, its points came from an iterator and are not all known, or the file cannot
+                be read.
+        """
+        from procjob.sweeps.stored import load_sweep
+
+        return load_sweep(store, sweep_id)
 
     # ------------------------------------------------------------ less and more
 

@@ -1,0 +1,81 @@
+"""Sweeps as a store knows them, finished or not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from procjob.errors import RemoteError, StoreError
+from procjob.status import JOB_FINAL_STATES, JobStatus
+from procjob.store import Store, SweepRecord
+from procjob.store.machine import Process
+from procjob.sweeps.columns import columns_of
+from procjob.sweeps.gathered import Gathered
+from procjob.sweeps.keeping import store_keys
+from procjob.sweeps.points import Points, from_spec
+from procjob.sweeps.result import DONE, SweepResult
+from procjob.sweeps.targets import Outcome
+
+#: Points that are read at a time.
+_BATCH = 4096
+#: Metadata that is for the store alone.
+_INTERNAL = frozenset({"seeded", "drawn", "process"})
+
+
+def load_sweep(store: Store | str | os.PathLike[str], sweep_id: str) -> SweepResult:
+    """See `SweepResult.from_store`."""
+    if not isinstance(store, Store):
+        if not Path(store).exists():
+            raise StoreError(f"there is no store {os.fspath(store)}")
+        with Store(store) as opened:
+            return load_sweep(opened, sweep_id)
+    record = store.sweep(sweep_id)
+    points = _points(record)
+    gathered = Gathered(points)
+    for start in range(0, len(points), _BATCH):
+        _read(store, record, points, range(start, min(start + _BATCH, len(points))), gathered)
+    known = {name: value for name, value in record.metadata.items() if name not in _INTERNAL}
+    return gathered.result(record.seed, record.name, {**known, "status": status_of(record).name})
+
+
+def status_of(record: SweepRecord) -> JobStatus:
+    """Return the status of a sweep: ERROR if its process has ended before it."""
+    status = JobStatus[record.status]
+    return JobStatus.ERROR if status not in JOB_FINAL_STATES and was_interrupted(record) else status
+
+
+def was_interrupted(record: SweepRecord) -> bool:
+    """Return whether the process of a sweep has ended before the sweep; False also if nobody can tell from here."""
+    process: Mapping[str, Any] | None = record.metadata.get("process")
+    return JobStatus[record.status] not in JOB_FINAL_STATES and process is not None and Process(**process).is_gone()
+
+
+def _points(record: SweepRecord) -> Points:
+    if record.points is None:
+        raise StoreError(
+            f"the points of sweep {record.sweep_id} came from an iterator, and it has not ended; its store does not know "
+            "which there are. Run it again"
+        )
+    return from_spec(record.points)
+
+
+def _read(store: Store, record: SweepRecord, points: Points, part: range, gathered: Gathered) -> None:
+    seed = record.seed if record.metadata["seeded"] else None
+    keys = store_keys(points.columns(part.start, part.stop), seed)
+    found = store.get_points(record.target_id, keys, columns=("key", "status", "value", "error", "seconds"))
+    done = [at for at, key in enumerate(keys) if key in found and found[key].status == "DONE"]
+    if done:
+        records = [found[keys[at]] for at in done]
+        outcome = Outcome(
+            columns_of([each.value for each in records], record.name),
+            np.full(len(done), DONE, dtype=np.int8),
+            np.array([each.seconds for each in records]),
+        )
+        gathered.add(part.start + np.array(done, dtype=np.int64), outcome)
+    for at, key in enumerate(keys):
+        if key in found and found[key].status == "ERROR":
+            gathered.fail(part.start + at, RemoteError(found[key].error or "failed"))

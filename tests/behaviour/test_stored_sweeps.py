@@ -1,0 +1,67 @@
+"""Sweeps that are read from a store by somebody else."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import procjob
+from procjob.errors import RemoteError, StoreError
+
+
+def test_a_finished_sweep_is_read_back_as_it_was(tmp_path):
+    def measured(x, n, seed):
+        return {"value": x * n, "noise": seed % 7, "name": f"{n}"}
+
+    points = procjob.grid(x=np.linspace(0, 1, 30), n=[1, 2])
+    result = procjob.sweep(measured, points, seed=7, workers=2, store=tmp_path / "s.db")
+    (record,) = procjob.Store(tmp_path / "s.db").sweeps()
+    found = procjob.SweepResult.from_store(tmp_path / "s.db", record.sweep_id)
+    assert found == result
+    assert found.shape == (30, 2)
+    assert found.metadata["status"] == "DONE"
+    assert found.metadata["sweep_id"] == result.metadata["sweep_id"]
+
+
+def test_points_that_failed_have_their_errors_and_the_rest_is_pending(tmp_path):
+    def root(x):
+        if x < 0:
+            raise ValueError("no root")
+        return x**0.5
+
+    store = tmp_path / "s.db"
+    with pytest.raises(ValueError, match="no root"):
+        procjob.sweep(root, procjob.grid(x=[-1.0, 4.0]), workers=1, store=store)
+    found = procjob.SweepResult.from_store(store, procjob.Store(store).sweeps()[0].sweep_id)
+    assert found.metadata["status"] == "ERROR"
+    assert found.partial
+    assert isinstance(found.errors[0], RemoteError)
+    assert "ValueError: no root" in str(found.errors[0])
+
+
+def test_a_sweep_whose_process_was_killed_is_an_error_and_keeps_its_points(tmp_path):
+    script = f"""
+import os, signal, procjob
+def f(x):
+    return x
+job = procjob.sweep(f, procjob.grid(x=[1, 2, 3]), workers=0, store={str(tmp_path / "s.db")!r}, wait=False)
+record = procjob.Store({str(tmp_path / "s.db")!r}).sweeps()[0]
+import dataclasses
+procjob.Store({str(tmp_path / "s.db")!r}).put_sweep(dataclasses.replace(record, status="RUNNING"))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
+    (record,) = procjob.Store(tmp_path / "s.db").sweeps()
+    assert record.status == "RUNNING"
+    found = procjob.SweepResult.from_store(tmp_path / "s.db", record.sweep_id)
+    assert found.metadata["status"] == "ERROR"
+    assert found["f"].tolist() == [1, 2, 3]
+
+
+def test_what_is_not_there_is_said(tmp_path):
+    with pytest.raises(StoreError, match="there is no store"):
+        procjob.SweepResult.from_store(tmp_path / "none.db", "1")
+    assert not (tmp_path / "none.db").exists()
+    with procjob.Store(tmp_path / "s.db") as store, pytest.raises(StoreError, match="there is no sweep 'abc'"):
+        procjob.SweepResult.from_store(store, "abc")
