@@ -86,7 +86,7 @@ def from_qasm2(text: str) -> Circuit:
         >>> from_qasm2('OPENQASM 2.0; include "qelib1.inc"; qreg q[1]; creg c[1]; h q[0]; measure q[0] -> c[0];')
         <Circuit 1 qubits, 1 clbits, 2 operations, depth 2>
     """
-    return from_qiskit(qasm2.loads(text, custom_instructions=qasm2.LEGACY_CUSTOM_INSTRUCTIONS))
+    return from_qiskit(loads_qasm2(text))
 
 
 def from_qasm3(text: str) -> Circuit:
@@ -102,12 +102,22 @@ def from_qasm3(text: str) -> Circuit:
         >>> from_qasm3('OPENQASM 3.0; include "stdgates.inc"; input float a; qubit q; bit c; ry(a/2) q; c = measure q;')
         <Circuit 1 qubits, 1 clbits, 2 operations, depth 2, parameters: a>
     """
+    return from_qiskit(loads_qasm3(text))
+
+
+def loads_qasm2(text: str) -> QuantumCircuit:
+    """Read an OpenQASM 2 program as a circuit of Qiskit; see `from_qasm2`."""
+    return qasm2.loads(text, custom_instructions=qasm2.LEGACY_CUSTOM_INSTRUCTIONS)
+
+
+def loads_qasm3(text: str) -> QuantumCircuit:
+    """Read an OpenQASM 3 program as a circuit of Qiskit; see `from_qasm3`."""
     if not isinstance(text, str):
         raise TypeError(f"text must be an OpenQASM 3 program, not {text!r}")
     if not text.strip():
         raise ValueError("the text is no OpenQASM 3: it is empty")
     try:
-        return from_qiskit(qasm3.loads(text))
+        return qasm3.loads(text)
     except Exception as exc:
         if type(exc).__name__ != "QASM3ParsingError":  # of the parser, which is imported when it is used
             raise

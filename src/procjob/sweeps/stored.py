@@ -34,7 +34,7 @@ def load_sweep(store: Store | str | os.PathLike[str], sweep_id: str) -> SweepRes
         with Store(store) as opened:
             return load_sweep(opened, sweep_id)
     record = store.sweep(sweep_id)
-    points = _points(record)
+    points = points_of(record)
     gathered = Gathered(points)
     for start in range(0, len(points), _BATCH):
         _read(store, record, points, range(start, min(start + _BATCH, len(points))), gathered)
@@ -54,17 +54,25 @@ def was_interrupted(record: SweepRecord) -> bool:
     return JobStatus[record.status] not in JOB_FINAL_STATES and process is not None and Process(**process).is_gone()
 
 
-def _points(record: SweepRecord) -> Points:
+def points_of(record: SweepRecord) -> Points:
+    """Return the points of a sweep.
+
+    Raises:
+        StoreError: they came from an iterator and are not all known, or are none of `procjob.sweep`.
+    """
     if record.points is None:
         raise StoreError(
             f"the points of sweep {record.sweep_id} came from an iterator, and it has not ended; its store does not know "
             "which there are. Run it again"
         )
-    return from_spec(record.points)
+    try:
+        return from_spec(record.points)
+    except (KeyError, TypeError, AttributeError) as exc:
+        raise StoreError(f"sweep {record.sweep_id} was not written by procjob.sweep: {exc!r}") from exc
 
 
 def _read(store: Store, record: SweepRecord, points: Points, part: range, gathered: Gathered) -> None:
-    seed = record.seed if record.metadata["seeded"] else None
+    seed = record.seed if record.metadata.get("seeded", True) else None
     keys = store_keys(points.columns(part.start, part.stop), seed)
     found = store.get_points(record.target_id, keys, columns=("key", "status", "value", "error", "seconds"))
     done = [at for at, key in enumerate(keys) if key in found and found[key].status == "DONE"]

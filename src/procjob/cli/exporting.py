@@ -1,0 +1,191 @@
+"""``procjob export`` and ``plot``: what a store, or a saved file, has as data and as a picture."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from procjob.cli import records
+from procjob.cli.options import Usage, add_command, add_store, found, new_path, opened
+from procjob.cli.output import Output, Stdout, new_file, plain
+
+if TYPE_CHECKING:
+    from procjob.store import Store, StoredJob
+    from procjob.sweeps import SweepResult
+
+_ABOUT_EXPORT = """\
+Write a sweep, one row a point, or a job, one row an outcome of its counts.
+
+What is exported is the id of a job or sweep in the store of --store, the file of a store, of which the newest sweep is taken
+(or all jobs, if it has no sweeps), or the NPZ file of a result.
+"""
+_ABOUT_PLOT = """\
+Draw the results of a sweep: lines with error bars, or a heat map for two long axes.
+
+What is drawn is the id of a sweep in the store of --store, the file of a store, of which the newest sweep is taken, or the
+NPZ file of a result. What --x, --y and --by leave open is chosen.
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the commands."""
+    export = add_command(
+        commands, "export", run_export, brief="write a sweep or a job as CSV, JSON or NPZ", about=_ABOUT_EXPORT,
+        examples="  procjob export energy.db --format csv > energy.csv\n"
+        "  procjob export 3f2a --store energy.db --output energy.npz\n",
+    )  # fmt: skip
+    export.add_argument("source", metavar="ID|STORE|FILE.npz", help="what is exported")
+    export.add_argument("--format", choices=records.FORMATS, help="default: the ending of --output, else csv")
+    export.add_argument("--output", type=Path, metavar="FILE", help="where to; default: stdout")
+    add_store(export, "the store")
+    plot = add_command(
+        commands, "plot", run_plot, brief="draw a sweep", about=_ABOUT_PLOT,
+        examples="  procjob plot energy.db --output energy.png\n"
+        "  procjob plot 3f2a --store energy.db --x theta --y energy --by depth --output energy.pdf\n",
+    )  # fmt: skip
+    plot.add_argument("source", metavar="ID|STORE|FILE.npz", help="what is drawn")
+    plot.add_argument("--x", metavar="NAME", help="axis or result along the picture")
+    plot.add_argument("--y", metavar="NAME", help="result that is drawn")
+    plot.add_argument("--by", metavar="NAME", help="axis that tells lines apart; the other axis of a heat map")
+    plot.add_argument("--kind", choices=("line", "points", "heatmap"))
+    plot.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE.png",
+        help=f"{', '.join(records.PICTURES)} (default: named like the source)",
+    )
+    add_store(plot, "the store")
+
+
+def run_export(arguments: argparse.Namespace, out: Output) -> int:
+    """Write a sweep or jobs."""
+    kind, path = _format(arguments)
+    source = _source(arguments, out)
+    if isinstance(source, list):
+        _export_jobs(source, kind, path)
+    elif path is not None:
+        records.save(source, path)
+    else:
+        (records.write_csv if kind == "csv" else records.write_json)(source, Stdout())
+    if path is not None:
+        out.say(f"wrote {path}")
+    return 0
+
+
+def run_plot(arguments: argparse.Namespace, out: Output) -> int:
+    """Draw a sweep."""
+    path = new_path(arguments.output or Path(Path(arguments.source).stem + ".png"), records.PICTURES)
+    result = _source(arguments, out)
+    if isinstance(result, list):
+        raise Usage(f"{arguments.source} has no sweep; only sweeps are drawn")
+    records.draw(result, path, x=arguments.x, y=arguments.y, by=arguments.by, kind=arguments.kind)
+    out.say(f"wrote {path}")
+    return 0
+
+
+def _format(arguments: argparse.Namespace) -> tuple[str, Path | None]:
+    """Return format and file of an export; stdout is None."""
+    path: Path | None = arguments.output
+    if path is not None:
+        new_path(path, tuple(f".{name}" for name in ([arguments.format] if arguments.format else records.FORMATS)))
+        return path.suffix.lower().removeprefix("."), path
+    kind = arguments.format or ("json" if arguments.json else "csv")
+    if kind == "npz":
+        raise Usage("npz is no text; name a file with --output FILE.npz")
+    return kind, None
+
+
+def _source(arguments: argparse.Namespace, out: Output) -> SweepResult | list[StoredJob]:
+    """Return the sweep, or the jobs, that a user means."""
+    from procjob.sweeps import SweepResult
+
+    path = Path(arguments.source)
+    if path.suffix == ".npz":
+        try:
+            return SweepResult.load(path)
+        except FileNotFoundError:
+            raise Usage(f"there is no file {path}") from None
+        except (OSError, ValueError) as exc:
+            raise Usage(str(exc)) from None
+    if path.is_file():
+        with opened(path) as store:
+            return _newest(store, out)
+    if arguments.store is None:
+        raise Usage(f"there is no file {path}; if it is an id, name its store with --store, or in PROCJOB_STORE")
+    with opened(arguments.store) as store:
+        kind, identity = found(store, arguments.source)
+        return [store.job(identity)] if kind == "job" else SweepResult.from_store(store, identity)
+
+
+def _newest(store: Store, out: Output) -> SweepResult | list[StoredJob]:
+    from procjob.sweeps import SweepResult
+
+    sweeps = [record for record in store.sweeps(limit=None) if record.points is not None]
+    if not sweeps:
+        jobs = store.jobs(limit=None, descending=False)
+        if not jobs:
+            raise Usage(f"{store.path} has neither sweeps nor jobs")
+        return jobs
+    newest = sweeps[0]
+    if others := {record.target_id for record in sweeps} - {newest.target_id}:
+        out.say(f"sweep {newest.sweep_id[:8]} of {newest.name}, the newest; {len(others)} other targets: procjob jobs")
+    return SweepResult.from_store(store, newest.sweep_id)
+
+
+# ---------------------------------------------------------------- jobs
+
+
+def _export_jobs(jobs: Iterable[StoredJob], kind: str, path: Path | None) -> None:
+    if kind == "npz":
+        raise Usage("npz is for sweeps; a job is exported as csv or json")
+    write = _write_jobs_csv if kind == "csv" else _write_jobs_json
+    if path is None:
+        write(jobs, Stdout())
+        return
+    with new_file(path) as file:
+        write(jobs, file)
+
+
+def _write_jobs_csv(jobs: Iterable[StoredJob], file: Any) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(("job_id", "name", "status", "outcome", "count", "error"))
+    for job in jobs:
+        head = (job.job_id(), job.backend_name, job.status().name)
+        value = result_of(job)
+        if isinstance(value, Mapping):
+            writer.writerows((*head, outcome, count, None) for outcome, count in value.items())
+        else:
+            writer.writerow((*head, None, json.dumps(plain(value)) if value is not None else None, job.error_message()))
+
+
+def _write_jobs_json(jobs: Iterable[StoredJob], file: Any) -> None:
+    found = [
+        {
+            "job_id": job.job_id(),
+            "name": job.backend_name,
+            "status": job.status().name,
+            "created": job.creation_date.isoformat(),
+            "seconds": job.metrics().run_seconds,
+            "result": result_of(job),
+            "error": job.error_message(),
+        }
+        for job in jobs
+    ]
+    file.write(json.dumps(plain(found), indent=2, ensure_ascii=False) + "\n")
+
+
+def result_of(job: StoredJob) -> Any:
+    """Return the result of a job: counts, or a list of them, of one that has such; None if there is none."""
+    if job.status().name != "DONE":
+        return None
+    result = job.result()
+    if not hasattr(result, "get_counts"):
+        return result
+    try:
+        return result.get_counts()
+    except Exception:  # noqa: BLE001  (Qiskit's own errors for a circuit without counts)
+        return None

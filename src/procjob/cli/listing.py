@@ -1,0 +1,210 @@
+"""``procjob jobs``, ``show`` and ``status``: what a store has."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from procjob.cli.exporting import result_of
+from procjob.cli.options import Usage, add_command, add_store, found, opened, whole
+from procjob.cli.output import Output
+from procjob.errors import StoreError
+
+if TYPE_CHECKING:
+    from procjob.store import Store, StoredJob, SweepRecord
+
+_STATUSES = ("INITIALIZING", "VALIDATING", "QUEUED", "RUNNING", "DONE", "CANCELLED", "ERROR")
+
+
+def add(commands: Any) -> None:
+    """Add the commands."""
+    jobs = add_command(
+        commands, "jobs", run_jobs, brief="list the jobs and sweeps of a store",
+        about="List the jobs and sweeps of a store, the newest first.",
+        examples="  procjob jobs --store energy.db\n  procjob jobs --store energy.db --status ERROR --limit 100 --json\n",
+    )  # fmt: skip
+    add_store(jobs, "the store")
+    jobs.add_argument("--limit", type=whole(1), default=20, metavar="N", help="how many at most (default: 20)")
+    jobs.add_argument("--status", type=str.upper, choices=_STATUSES, help="only those with this status")
+    jobs.add_argument("--tag", action="append", default=[], help="only jobs that have this tag")
+    show = add_command(
+        commands, "show", run_show, brief="show a job or a sweep of a store",
+        about="Show a job or a sweep: status, times, what it is, what has become of it.",
+        examples="  procjob show 3f2a --store energy.db\n  procjob show 3f2a --store energy.db --json\n",
+    )  # fmt: skip
+    show.add_argument("id", metavar="ID", help="of a job or sweep; its beginning is enough")
+    add_store(show, "the store")
+    status = add_command(
+        commands, "status", run_status, brief="sum up what a store has",
+        about="Sum up what a store has: jobs and sweeps by status, points by target.",
+        examples="  procjob status energy.db\n",
+    )  # fmt: skip
+    status.add_argument("path", nargs="?", type=Path, metavar="STORE", help="the file (default: --store)")
+    add_store(status, "the store")
+
+
+def run_jobs(arguments: argparse.Namespace, out: Output) -> int:
+    """List jobs and sweeps."""
+    with opened(arguments.store) as store:
+        entries = [_job_entry(job) for job in _jobs(store, arguments)]
+        if not arguments.tag:
+            limit = arguments.limit if arguments.status is None else None
+            entries += [_sweep_entry(record) for record in store.sweeps(limit=limit)]
+    entries = [entry for entry in entries if arguments.status in (None, entry["status"])]
+    entries = sorted(entries, key=lambda entry: str(entry["created"]), reverse=True)[: arguments.limit]
+    if out.as_json:
+        out.json(entries)
+    else:
+        keys = ("id", "kind", "name", "status", "created", "seconds", "about")
+        out.table([key.upper() for key in keys], [[_short(key, entry[key]) for key in keys] for entry in entries])
+    return 0
+
+
+def run_show(arguments: argparse.Namespace, out: Output) -> int:
+    """Show one of them."""
+    with opened(arguments.store) as store:
+        kind, identity = found(store, arguments.id)
+        shown = _shown_job(store.job(identity)) if kind == "job" else _shown_sweep(store, store.sweep(identity))
+    if out.as_json:
+        out.json(shown)
+    else:
+        out.pairs({name: value for name, value in shown.items() if value not in (None, {}, [], ())})
+    return 0
+
+
+def run_status(arguments: argparse.Namespace, out: Output) -> int:
+    """Sum up a store."""
+    from procjob.sweeps.stored import status_of
+
+    with opened(arguments.path or arguments.store) as store:
+        jobs = Counter(job.status().name for job in store.jobs(limit=None))
+        sweeps = Counter(status_of(record).name for record in store.sweeps(limit=None))
+        targets = [
+            {"target": target.name, "identity": target.identity[:8], **_by_status(store.count_points(number))}
+            for number, target in store.targets()
+        ]
+        path = store.path
+    told = {"store": str(path), "bytes": path.stat().st_size, "jobs": dict(jobs), "sweeps": dict(sweeps)}
+    if out.as_json:
+        out.json({**told, "targets": targets})
+        return 0
+    out.pairs({**told, "jobs": _counted(jobs), "sweeps": _counted(sweeps)})
+    if targets:
+        out.table([name.upper() for name in targets[0]], [list(target.values()) for target in targets])
+    return 0
+
+
+# ---------------------------------------------------------------- entries
+
+
+def _jobs(store: Store, arguments: argparse.Namespace) -> list[StoredJob]:
+    try:
+        return store.jobs(limit=arguments.limit, status=arguments.status, tags=arguments.tag or None)
+    except (TypeError, ValueError) as exc:
+        raise Usage(str(exc)) from None
+
+
+def _job_entry(job: StoredJob) -> dict[str, Any]:
+    return {
+        "id": job.job_id(),
+        "kind": "job",
+        "name": job.backend_name,
+        "status": job.status().name,
+        "created": job.creation_date.isoformat(timespec="seconds"),
+        "seconds": job.metrics().run_seconds,
+        "about": job.error_message() or job.inputs(),
+    }
+
+
+def _sweep_entry(record: SweepRecord) -> dict[str, Any]:
+    from procjob.sweeps.stored import status_of, was_interrupted
+
+    return {
+        "id": record.sweep_id,
+        "kind": "sweep",
+        "name": record.name,
+        "status": status_of(record).name,
+        "created": _time(record.created),
+        "seconds": record.updated - record.created if record.updated > record.created else None,
+        "about": "interrupted: its process has ended" if was_interrupted(record) else _axes(record),
+    }
+
+
+def _shown_job(job: StoredJob) -> dict[str, Any]:
+    metrics = job.metrics()
+    return {
+        **_job_entry(job),
+        "error": job.error_message(),
+        "inputs": job.inputs(),
+        "tags": list(job.tags),
+        "metadata": _readable(lambda: job.metadata),
+        "times": {status.name: _time(moment) for status, moment in metrics.timestamps.items()},
+        "attempts": metrics.attempts,
+        "host": metrics.host,
+        "worker_pid": metrics.worker_pid,
+        "cpu_seconds": metrics.cpu_seconds,
+        "peak_rss": metrics.peak_rss,
+        "result": _readable(lambda: result_of(job)),
+    }
+
+
+def _shown_sweep(store: Store, record: SweepRecord) -> dict[str, Any]:
+    from procjob.sweeps.result import DONE, FAILED, error_text
+    from procjob.sweeps.stored import load_sweep
+
+    shown = {**_sweep_entry(record), "seed": record.seed, "metadata": dict(record.metadata)}
+    try:
+        result = load_sweep(store, record.sweep_id)
+    except StoreError as exc:
+        return {**shown, "error": str(exc)}
+    first = next(iter(result.errors.values()), None)
+    return {
+        **shown,
+        "points": len(result),
+        "shape": list(result.shape),
+        "axes": list(result.axes),
+        "results": list(result.names),
+        "done": int((result.status == DONE).sum()),
+        "failed": int((result.status == FAILED).sum()),
+        "error": None if first is None else error_text(first),
+    }
+
+
+def _readable(read: Any) -> Any:
+    try:
+        return read()
+    except StoreError as exc:
+        return f"({exc})"
+
+
+def _axes(record: SweepRecord) -> str:
+    from procjob.sweeps.stored import points_of
+
+    try:
+        points = points_of(record)
+    except StoreError:
+        return "points of an iterator" if record.points is None else "points of another kind"
+    return f"{len(points)} points of {', '.join(points.names)}"
+
+
+def _time(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
+
+
+def _by_status(counts: dict[str, int]) -> dict[str, int]:
+    return {"done": counts.get("DONE", 0), "failed": counts.get("ERROR", 0)}
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in counts.items()) or "none"
+
+
+def _short(key: str, value: Any) -> Any:
+    if key == "id":
+        return str(value)[:12]
+    if key == "seconds" and value is not None:
+        return f"{value:.3g}"
+    return str(value)[:60] if key == "about" and value is not None else value

@@ -1,0 +1,160 @@
+"""The parser, and the options that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Never
+
+from procjob import __version__
+from procjob.cli.output import finish, write
+
+if TYPE_CHECKING:
+    from procjob.store import Store
+
+
+class Usage(Exception):
+    """What the user gave cannot be used; the message is one line that says why."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, and whose help may be cut off by its reader."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
+
+    def error(self, message: str) -> Never:
+        """See `argparse.ArgumentParser.error`."""
+        raise Usage(f"{message} (see {self.prog} --help)")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if file is sys.stdout:
+            write(message)
+            finish()
+        else:
+            super()._print_message(message, file)
+
+
+_EPILOG = """\
+examples:
+  procjob run bell.qasm --shots 4096 --seed 7
+  procjob sweep ansatz.qasm --grid theta=0:3.14:50 --observable ZZ --store ansatz.db --plot ansatz.png
+  procjob sweep model.py:energy --grid theta=0:3.14:50 --grid depth=1,2,3 --store energy.db
+  procjob export energy.db --format csv > energy.csv
+
+Data goes to stdout, messages to stderr. Exit codes: 0; 1: a job or a point failed; 2: what was given cannot be used;
+130: interrupted. PROCJOB_STORE names the store where --store does not, PROCJOB_WORKERS the number of workers; NO_COLOR
+switches colours off, PROCJOB_PROGRESS=0 the progress bar.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    from procjob.cli import doctor, exporting, listing, running, sweeping
+
+    top = Parser(prog="procjob", description="Simulations as jobs on all cores.", epilog=_EPILOG)
+    top.add_argument("--version", action="version", version=f"procjob {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="command")
+    for module in (running, sweeping, listing, exporting, doctor):
+        module.add(commands)
+    return top
+
+
+def add_command(
+    commands: Any, name: str, run: Any, *, brief: str, about: str, examples: str
+) -> argparse.ArgumentParser:
+    """Add a command with the options that all of them have."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=brief, description=about, epilog=f"examples:\n{examples}"
+    )
+    command.set_defaults(run=run)
+    command.add_argument("--json", action="store_true", help="write data as JSON")
+    command.add_argument("--quiet", action="store_true", help="write errors only to stderr")
+    return command
+
+
+def add_execution(command: argparse.ArgumentParser, *, of: str) -> None:
+    """Add the options of what executes."""
+    command.add_argument("--seed", type=whole(0), metavar="N", help="seed of all random numbers")
+    command.add_argument(
+        "--workers", type=whole(0), metavar="N", help="number of worker processes; 0: none (default: the cores granted)"
+    )
+    command.add_argument("--time-limit", type=seconds, metavar="SECONDS", help=f"stop a {of} that executes for longer")
+
+
+def add_store(command: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--store``, with its default."""
+    default = os.environ.get("PROCJOB_STORE") or None
+    command.add_argument(
+        "--store", type=Path, metavar="FILE", default=None if default is None else Path(default),
+        help=f"{what} (default: PROCJOB_STORE)",
+    )  # fmt: skip
+
+
+def whole(lowest: int) -> Any:
+    """Return what reads a whole number."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < lowest:
+            raise argparse.ArgumentTypeError(f"must be a whole number >= {lowest}, not {text!r}")
+        return int(text)
+
+    return read
+
+
+def seconds(text: str) -> float:
+    """Read a positive number of seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a positive number of seconds, not {text!r}")
+    return value
+
+
+def new_path(path: Path, suffixes: tuple[str, ...]) -> Path:
+    """Return the path of a file that can be made.
+
+    Raises:
+        Usage: its ending is another, or there is no such folder.
+    """
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise Usage(f"{path} must end with {' or '.join(suffixes)}")
+    if not path.parent.is_dir():
+        raise Usage(f"there is no folder {path.parent} for {path.name}; make it first")
+    return path
+
+
+def opened(path: Path | None) -> Store:
+    """Return a store that is there.
+
+    Raises:
+        Usage: none is named, or there is no such file.
+    """
+    if path is None:
+        raise Usage("which store? Name its file with --store, or in PROCJOB_STORE")
+    if not path.exists():
+        raise Usage(f"there is no store {path}")
+    from procjob.store import Store
+
+    return Store(path)
+
+
+def found(store: Store, prefix: str) -> tuple[str, str]:
+    """Return kind and id of the one job or sweep whose id begins so.
+
+    Raises:
+        Usage: there is none, or several.
+    """
+    ids = store.ids(prefix)
+    if prefix in ids:
+        return ids[prefix], prefix
+    if len(ids) != 1:
+        told = f"{len(ids)} ids begin with {prefix!r}" if ids else f"there is no job or sweep {prefix!r}"
+        raise Usage(f"{told} in {store.path}; procjob jobs --store {store.path} lists what there is")
+    ((identity, kind),) = ids.items()
+    return kind, identity

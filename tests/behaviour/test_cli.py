@@ -1,0 +1,461 @@
+"""The command line: in this process where that will do, as a process of its own for signals, pipes and exit codes."""
+
+import csv
+import io
+import json
+import os
+import pty
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import procjob
+from procjob.cli import main
+
+DEADLINE = 60
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+MODEL = """
+import math, time
+
+def energy(theta, depth):
+    return {"value": depth * math.cos(theta), "depth_squared": depth**2}
+
+def noisy(x, seed):
+    return x + seed % 1000
+
+def root(x):
+    print("computing", x)
+    if x < 0:
+        raise ValueError("no root of a negative number")
+    return x**0.5
+
+def slow(x):
+    print("begun", flush=True)
+    time.sleep(0.02)
+    return x * x
+
+def stubborn(x):
+    while True:
+        try:
+            print("begun", flush=True)
+            time.sleep(60)
+        except KeyboardInterrupt:
+            print("swallowed", flush=True)
+"""
+BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2]; creg c[2];\nh q[0]; cx q[0], q[1]; measure q -> c;\n'
+#: A shot is a run of its own, as it measures before its end.
+LONG = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[18]; creg c[1];\nh q; measure q[0] -> c[0]; h q; measure q[0] -> c[0];\n'
+ROTATION = '// one angle\nOPENQASM 3.0;\ninclude "stdgates.inc";\ninput float theta;\nqubit[2] q;\nrx(theta) q[0];\n'
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with files to run, which is the current one."""
+    for name, text in {"model.py": MODEL, "bell.qasm": BELL, "rotation.qasm": ROTATION}.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delenv("PROCJOB_STORE", raising=False)
+    yield tmp_path
+    for name in ("model", "model.py"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def fonts():
+    """Have matplotlib open its fonts, which it keeps open."""
+    Figure().add_subplot().figure.savefig(io.BytesIO())
+
+
+@pytest.fixture
+def call(folder, capsys):
+    """Run a command line in this process; returns exit code, stdout and stderr."""
+
+    def call(line):
+        code = main(shlex.split(line))
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def start(line, **settings):
+    return subprocess.Popen(
+        [sys.executable, "-m", "procjob", *shlex.split(line)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **settings,
+    )
+
+
+def wait_for(stream, word):
+    """Read lines until one has a word; the test's own timeout is the deadline."""
+    lines = []
+    for line in stream:
+        lines.append(line)
+        if word in line:
+            return
+    pytest.fail(f"{word!r} never came: {lines}")
+
+
+# ---------------------------------------------------------------- run
+
+
+def test_run_writes_the_counts_of_each_file(call):
+    code, out, err = call(f"run bell.qasm {EXAMPLES / 'w_state.qasm'} --shots 500 --seed 7 --workers 1 --json")
+    assert code == 0, err
+    bell, w_state = json.loads(out)
+    assert set(bell["counts"]) == {"00", "11"}
+    assert set(w_state["counts"]) == {"001", "010", "100"}
+    assert {sum(entry["counts"].values()) for entry in (bell, w_state)} == {500}
+    assert (bell["status"], bell["seed"], bell["error"]) == ("DONE", 7, None)
+    assert "2 jobs, 0 failed, seed 7" in err
+
+
+def test_run_records_its_jobs_and_others_commands_find_them(call):
+    code, out, err = call("run bell.qasm --simulator statevector --shots 100 --seed 1 --workers 1 --store jobs.db")
+    assert code == 0, err
+    header, *rows = out.splitlines()
+    assert header.split() == ["FILE", "OUTCOME", "COUNT", "FRACTION"]
+    assert sum(int(row.split()[2]) for row in rows) == 100
+
+    (entry,) = json.loads(call("jobs --store jobs.db --json")[1])
+    assert (entry["kind"], entry["status"]) == ("job", "DONE")
+    shown = json.loads(call(f"show {entry['id'][:6]} --store jobs.db --json")[1])
+    assert sum(shown["result"].values()) == 100
+    assert shown["metadata"] == {"file": "bell.qasm", "shots": 100, "seed": 1}
+    exported = list(csv.DictReader(call("export jobs.db")[1].splitlines()))
+    assert {row["outcome"]: int(row["count"]) for row in exported} == shown["result"]
+    assert json.loads(call("status jobs.db --json")[1])["jobs"] == {"DONE": 1}
+
+
+def test_a_job_over_its_time_limit_fails_and_is_named(call):
+    code, out, err = call("run bell.qasm --workers 1 --time-limit 0.001 --json")
+    (entry,) = json.loads(out)
+    assert code == 1
+    assert (entry["status"], entry["counts"]) == ("ERROR", None)
+    assert "bell.qasm: ERROR: TimeLimitExceeded" in err
+
+
+# ---------------------------------------------------------------- sweep
+
+
+def test_sweep_of_a_function_in_a_file_writes_one_row_a_point(call):
+    code, out, err = call("sweep model.py:energy --grid theta=0:3:4 --grid depth=1,2 --workers 1 --output e.csv")
+    assert (code, out) == (0, ""), err
+    rows = list(csv.DictReader(Path("e.csv").read_text().splitlines()))
+    assert [(float(row["theta"]), int(row["depth"])) for row in rows] == [(t, d) for t in (0, 1, 2, 3) for d in (1, 2)]
+    assert [float(row["value"]) for row in rows] == [int(r["depth"]) * np.cos(float(r["theta"])) for r in rows]
+    assert {row["status"] for row in rows} == {"DONE"}
+
+
+def test_sweep_of_a_function_in_a_module_is_that_of_the_library(call):
+    code, out, err = call("sweep model:noisy --grid x=1,2,3 --seed 5 --workers 1 --json")
+    assert code == 0, err
+    found = json.loads(out)
+    import model
+
+    library = procjob.sweep(model.noisy, procjob.grid(x=[1, 2, 3]), seed=5, workers=0)
+    assert [point["noisy"] for point in found["points"]] == library["noisy"].tolist()
+    assert found["seed"] == 5
+
+
+def test_sweep_of_a_circuit_with_observables_and_a_picture(call, folder, fonts):
+    code, _, err = call(
+        "sweep rotation.qasm --grid theta=0,1.5 --observable IZ --workers 1 --plot r.png --store r.db --output r.npz"
+    )
+    assert code == 0, err
+    result = procjob.SweepResult.load("r.npz")
+    np.testing.assert_allclose(result["IZ"], np.cos([0, 1.5]), atol=1e-12)
+    assert (folder / "r.png").read_bytes().startswith(b"\x89PNG")
+    assert "0 of 2 points are in r.db; 2 to run" in err
+
+
+def test_a_store_is_used_again_and_from_the_environment(call, monkeypatch, fonts):
+    monkeypatch.setenv("PROCJOB_STORE", "s.db")
+    assert call("sweep model.py:noisy --grid x=1,2 --workers 1")[0] == 0
+    code, out, err = call("sweep model.py:noisy --grid x=1,2,3 --workers 1 --json")
+    assert code == 0
+    assert "2 of 3 points are in s.db; 1 to run" in err
+    points = json.loads(out)["points"]
+    exported = list(csv.DictReader(call("export s.db")[1].splitlines()))
+    assert [int(row["noisy"]) for row in exported] == [point["noisy"] for point in points]
+    newest = json.loads(call("jobs --json")[1])[0]
+    assert (newest["kind"], newest["status"], newest["name"]) == ("sweep", "DONE", "noisy")
+    assert json.loads(call(f"show {newest['id'][:8]} --json")[1])["done"] == 3
+    assert json.loads(call("status --json")[1])["targets"][0]["done"] == 3
+    assert call(f"plot {newest['id']} --x x --y noisy --output p.svg")[0] == 0
+    assert "<svg" in Path("p.svg").read_text()
+
+
+def test_zipped_axes_and_axes_in_files(call, folder):
+    (folder / "x.txt").write_text("# numbers\n1\n2\n")
+    np.save("depth.npy", np.array([3, 4]))
+    _, out, _ = call("sweep model.py:energy --zip theta=@x.txt --zip depth=@depth.npy --workers 1 --json")
+    assert [(p["theta"], p["depth"], p["depth_squared"]) for p in json.loads(out)["points"]] == [(1, 3, 9), (2, 4, 16)]
+
+
+def test_what_a_target_prints_is_no_data(call):
+    code, out, err = call("sweep model.py:root --grid x=1,4 --workers 1 --json")
+    assert [point["root"] for point in json.loads(out)["points"]] == [1, 2]
+    assert "computing 4" in err
+    assert code == 0
+
+
+def test_the_first_point_that_fails_ends_a_sweep_and_is_named(call):
+    code, out, err = call("sweep model.py:root --grid x=-1,4 --workers 1")
+    assert (code, out) == (1, "")
+    assert "ValueError: no root of a negative number" in err
+    assert "x=-1" in err
+    assert "model.py" in err  # the traceback in the worker
+
+
+def test_points_that_fail_are_in_the_table_if_errors_are_stored(call):
+    code, out, err = call("sweep model.py:root --grid x=-1,4 --workers 1 --errors store --json --quiet")
+    first, second = json.loads(out)["points"]
+    assert code == 1
+    assert (first["status"], first["root"]) == ("FAILED", None)
+    assert "no root" in first["error"]
+    assert second["root"] == 2.0
+    assert "1 point failed, the first at x=-1" in err
+
+
+def test_values_that_json_and_csv_lack_are_written_all_the_same(call, folder):
+    (folder / "odd.py").write_text(
+        "import numpy as np\n"
+        "def odd(x):\n"
+        "    return {'z': 1 + 2j, 'n': float('nan'), 'i': float('inf'), 'a': np.arange(2), 'd': {'00': 3}, 't': 'é'}\n"
+    )
+    _, out, _ = call("sweep odd.py:odd --grid x=1 --workers 0 --json --output odd.csv")
+    (point,) = json.loads(out, parse_constant=pytest.fail)["points"]
+    assert (point["z"], point["n"], point["i"], point["a"], point["d"], point["t"]) == (
+        [1, 2], None, "inf", [0, 1], {"00": 3}, "é",
+    )  # fmt: skip
+    (row,) = csv.DictReader(Path("odd.csv").read_text(encoding="utf-8").splitlines())
+    assert (row["z"], row["a"], row["d"], row["t"]) == ("(1+2j)", "[0, 1]", '{"00": 3}', "é")
+
+
+def test_results_that_cannot_be_drawn_or_saved_are_written_to_stdout(call, folder):
+    (folder / "text.py").write_text("def text(x):\n    return f'<{x}>'\n")
+    code, out, err = call("sweep text.py:text --grid x=1,2 --workers 0 --plot t.png")
+    assert code == 1
+    assert "no picture: none of the results is a number a point; there are text" in err
+    assert "<2>" in out
+    assert sorted(path.suffix for path in folder.iterdir()) == [".py", ".py", ".qasm", ".qasm"]
+
+
+def test_an_interrupted_process_shows_as_an_error(call, folder):
+    with start("sweep model.py:slow --grid x=0:99:100 --workers 1 --store s.db") as process:
+        wait_for(process.stderr, "begun")
+        process.kill()
+        process.communicate(timeout=DEADLINE)
+    (entry,) = json.loads(call("jobs --store s.db --status error --json")[1])
+    assert (entry["status"], entry["about"]) == ("ERROR", "interrupted: its process has ended")
+
+
+def test_the_installed_command_is_main():
+    project = tomllib.loads((EXAMPLES.parent / "pyproject.toml").read_text())["project"]
+    assert EntryPoint("procjob", project["scripts"]["procjob"], "console_scripts").load() is main
+
+
+# ---------------------------------------------------------------- what cannot be used
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("", "COMMAND"),
+        ("run none.qasm", "there is no file none.qasm"),
+        ("run model.py", "model.py cannot be read as OpenQASM"),
+        ("run rotation.qasm", "rotation.qasm has free parameters: theta; procjob sweep"),
+        ("run bell.qasm --shots 0", "--shots: must be a whole number >= 1"),
+        ("run bell.qasm --time-limit -1", "--time-limit"),
+        ("sweep model.py:energy", "which points?"),
+        ("sweep model.py:energy --grid theta", "name=start:stop:count"),
+        ("sweep model.py:energy --grid theta=0:1", "no start:stop:count"),
+        ("sweep model.py:energy --grid theta=0:1:x", "no start:stop:count"),
+        ("sweep model.py:energy --grid theta=1,,2", "empty value"),
+        ("sweep model.py:energy --grid theta=@no.txt", "there is no file no.txt"),
+        ("sweep model.py:energy --grid theta=nan --grid depth=1", "must be finite"),
+        ("sweep model.py:energy --grid theta=1 --grid theta=2", "axis theta is given twice"),
+        ("sweep model.py:energy --zip theta=1,2 --zip depth=1", "same length"),
+        ("sweep model.py:energy --grid x=1", "It takes theta, depth"),
+        ("sweep model.py:missing --grid x=1", "model.py has no missing; it has energy, "),
+        ("sweep nomodule:f --grid x=1", "nomodule cannot be imported"),
+        ("sweep broken.py:f --grid x=1", "broken.py cannot be run"),
+        ("sweep none.py:f --grid x=1", "there is no file none.py"),
+        ("sweep energy --grid x=1", "'energy' is no target"),
+        ("sweep rotation.qasm --grid phi=1 --observable ZZ", "rotation has no parameter phi; it has theta"),
+        ("sweep rotation.qasm --grid theta=1", "give --observable, or add a measure statement"),
+        ("sweep rotation.qasm --grid theta=1 --observable ZZZ", "ZZZ"),
+        ("sweep bell.qasm --grid theta=1", "input float theta;"),
+        ("sweep model.py:root --grid x=1 --shots 10", "shots is for circuits"),
+        ("sweep model.py:root --grid x=1 --output r.xls", ".csv or .json or .npz"),
+        ("sweep model.py:root --grid x=1 --output no/r.csv", "there is no folder no"),
+        ("sweep model.py:root --grid x=1 --store model.py", "not a SQLite file"),
+        ("jobs", "PROCJOB_STORE"),
+        ("jobs --store none.db", "there is no store none.db"),
+        ("show abc --store empty.db", "there is no job or sweep 'abc'"),
+        ("export none.npz", "there is no file none.npz"),
+        ("export model.npz", "no saved result"),
+        ("export empty.db", "neither sweeps nor jobs"),
+        ("export empty.db --format npz", "--output FILE.npz"),
+        ("plot empty.db --output p.gif", ".png or .pdf"),
+        ("status none.db", "there is no store none.db"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_one_line(call, folder, line, words):
+    (folder / "broken.py").write_text("import math\nmath.nothing\n")
+    (folder / "model.npz").write_text("no archive")
+    procjob.Store("empty.db").close()
+    code, out, err = call(line)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert err.count("\n") == 1
+    assert err.startswith("procjob: ")
+
+
+# ---------------------------------------------------------------- doctor, help, start
+
+
+def test_doctor_says_what_there_is(call):
+    code, out, _ = call("doctor --json")
+    report = json.loads(out)
+    assert code == 0
+    assert report["versions"]["procjob"] == procjob.__version__
+    assert report["cores"]["granted"] >= 1
+    assert report["workers"]["round trip of a job, ms"] > 0
+    assert report["thread limits in workers"]["OMP_NUM_THREADS"].isdecimal()
+
+
+def test_doctor_names_what_keeps_workers_from_starting(call, monkeypatch):
+    monkeypatch.setenv("PROCJOB_WORKERS", "many")
+    code, out, _ = call("doctor")
+    assert code == 1
+    assert "PROCJOB_WORKERS must be a whole number" in out
+
+
+@pytest.mark.parametrize("command", ["", "run", "sweep", "jobs", "show", "status", "export", "plot", "doctor"])
+def test_every_help_has_examples(call, capsys, command):
+    with pytest.raises(SystemExit) as ended:
+        call(f"{command} --help")
+    assert ended.value.code == 0
+    assert "examples:\n  procjob " in capsys.readouterr().out
+
+
+def test_help_imports_neither_numpy_nor_qiskit():
+    code = "import sys\nfrom procjob.cli import main\ntry: main(['sweep', '--help'])\nexcept SystemExit: pass\n"
+    code += "print('loaded', *{name.partition('.')[0] for name in sys.modules})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE, check=True)
+    loaded = set(run.stdout.splitlines()[-1].split())
+    assert not loaded & {"numpy", "qiskit", "loky", "psutil", "cloudpickle", "sqlite3"}
+
+
+def test_the_exit_code_is_that_of_the_process(folder):
+    with start("jobs --store none.db") as process:
+        _, err = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, err) == (2, "procjob: there is no store none.db\n")
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+def test_colours_are_for_terminals_that_want_them(folder, no_color):
+    with procjob.Backend(abs, workers=0, store="s.db") as backend:
+        backend.run(-1).result()
+    parent, child = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm"}
+    try:
+        subprocess.run(
+            [sys.executable, "-m", "procjob", "jobs", "--store", "s.db"],
+            stdout=child, check=True, timeout=DEADLINE, env=environment | ({"NO_COLOR": "1"} if no_color else {}),
+        )  # fmt: skip
+        out = os.read(parent, 10_000).decode()
+    finally:
+        os.close(parent)
+        os.close(child)
+    assert "DONE" in out
+    assert ("\x1b[" in out) is not no_color
+
+
+# ---------------------------------------------------------------- pipes and signals
+
+
+def test_a_reader_that_has_gone_is_no_error(folder):
+    result = procjob.sweep(abs_of, procjob.grid(x=np.arange(50_000.0)), workers=0)
+    result.save("many.npz")
+    with start("export many.npz") as process:
+        assert process.stdout.readline() == "x,abs_of,status,seconds,error\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(DEADLINE) == 0
+
+
+@procjob.vectorized
+def abs_of(x):
+    return abs(x)
+
+
+def test_after_ctrl_c_the_command_line_that_is_shown_goes_on(call):
+    line = "sweep model.py:slow --grid x=0:99:100 --workers 1"
+    with start(line, env={**os.environ, "PROCJOB_STORE": "slow db.sqlite"}) as process:
+        for _ in range(5):
+            wait_for(process.stderr, "begun")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in err
+    told, again = [text.strip() for text in err.splitlines() if "points are saved" in text or "procjob sweep" in text]
+    saved = int(told.split()[2])
+    assert 0 < saved < 100
+    assert again == f"procjob {line} --store 'slow db.sqlite'"
+    (entry,) = json.loads(call("jobs --store 'slow db.sqlite' --json")[1])
+    assert entry["status"] == "CANCELLED"
+
+    code, out, err = call(again.removeprefix("procjob ").replace("slow --grid", "slow --json --grid"))
+    assert code == 0
+    assert f"{saved} of 100 points are in slow db.sqlite" in err
+    assert [point["slow"] for point in json.loads(out)["points"]] == [x * x for x in range(100)]
+
+
+def test_without_a_store_ctrl_c_says_how_to_keep_points(folder):
+    with start("sweep model.py:slow --grid x=0:99:100 --workers 1") as process:
+        wait_for(process.stderr, "begun")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 130
+    assert "--workers 1 --store sweep.db" in err
+
+
+def test_a_second_ctrl_c_ends_at_once(folder):
+    with start("sweep model.py:stubborn --grid x=1 --workers 0") as process:
+        wait_for(process.stderr, "begun")
+        process.send_signal(signal.SIGINT)
+        wait_for(process.stderr, "swallowed")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE) == 130
+
+
+def test_ctrl_c_leaves_the_counts_that_were_finished(folder):
+    (folder / "long.qasm").write_text(LONG)
+    with start(
+        "run bell.qasm long.qasm --shots 1000000 --simulator statevector --workers 1 --json --store jobs.db"
+    ) as process:
+        store = procjob.Store("jobs.db", timeout=30)
+        while not any(job.done() for job in store.jobs()):  # a file tells nobody that it was written
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        store.close()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 130
+    assert [entry["status"] for entry in json.loads(out)] == ["DONE", "CANCELLED"]
+    assert "1 of 2 jobs were finished" in err
