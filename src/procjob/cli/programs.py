@@ -91,7 +91,7 @@ def _module_of_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as exc:  # noqa: BLE001
+    except (Exception, SystemExit) as exc:  # noqa: BLE001  (the user's file, which may raise anything)
         del sys.modules[name]
         raise Usage(f"{path} cannot be run: {_told(exc)}") from None
     cloudpickle.register_pickle_by_value(module)

@@ -92,7 +92,7 @@ def _attribute_suffix(name: object) -> str:
 
 def _object_parts(value: object, path: str) -> Contents:
     if _is_object_array(value):
-        yield from ((f"{path}.flat[{i}]", item) for i, item in enumerate(value.flat))  # type: ignore[attr-defined]
+        yield from ((f"{path}.flat[{i}]", item) for i, item in enumerate(value.flat))  # type: ignore[attr-defined]  # an array: NumPy may not be there
         return
     reduction = _reduce(value)
     if isinstance(reduction, tuple):
@@ -103,7 +103,7 @@ def _object_parts(value: object, path: str) -> Contents:
 
 def _is_object_array(value: object) -> bool:
     numpy = sys.modules.get("numpy")
-    return numpy is not None and type(value) is numpy.ndarray and value.dtype == object  # type: ignore[attr-defined]
+    return numpy is not None and type(value) is numpy.ndarray and value.dtype == object  # type: ignore[attr-defined]  # likewise
 
 
 def _reduce(value: object) -> Any:

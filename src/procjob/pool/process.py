@@ -17,7 +17,7 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from multiprocessing import resource_tracker as multiprocessing_tracker
 from multiprocessing.connection import Connection
-from multiprocessing.process import _children  # type: ignore[attr-defined]
+from multiprocessing.process import _children  # type: ignore[attr-defined]  # left out of its stubs
 from typing import Any
 
 from loky.backend import resource_tracker as loky_tracker

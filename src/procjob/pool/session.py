@@ -186,8 +186,8 @@ def show_warning(  # noqa: PLR0917  (the signature of the function that it repla
     category: type[Warning],
     filename: str,
     lineno: int,
-    file: TextIO | None = None,  # noqa: ARG001
-    line: str | None = None,  # noqa: ARG001
+    file: TextIO | None = None,  # noqa: ARG001  (the signature is that of warnings.showwarning)
+    line: str | None = None,  # noqa: ARG001  (likewise)
 ) -> None:
     """Stand in for `warnings.showwarning` in a worker."""
     session = current()

@@ -58,7 +58,7 @@ Body = Buffer | Outgoing | Incoming
 
 def joined(head: bytes, payload: Payload) -> Body:
     """Return the body that is made of a head and a payload."""
-    return Outgoing(head, payload) if type(payload) is Memory else head + payload  # type: ignore[operator]
+    return Outgoing(head, payload) if type(payload) is Memory else head + payload  # type: ignore[operator]  # bytes
 
 
 def parted(body: Body, length: int) -> tuple[Buffer, Buffer | Contents | None]:
@@ -209,8 +209,8 @@ def encode(message: Message, hand_over: Callable[[Memory], bool] | None = None) 
         hand_over: sends memory ahead of its message; False: it cannot, so the contents become part of the frame.
     """
     code = _CODE[type(message)]
-    task, attempt = (message.task, message.attempt) if _WITH_TASK[code] else (0, 0)  # type: ignore[union-attr]
-    body: Any = message.body if _WITH_BODY[code] else b""  # type: ignore[union-attr]
+    task, attempt = (message.task, message.attempt) if _WITH_TASK[code] else (0, 0)  # type: ignore[union-attr]  # the table knows which kinds have it
+    body: Any = message.body if _WITH_BODY[code] else b""  # type: ignore[union-attr]  # likewise
     if type(body) is Outgoing:
         if hand_over is not None and hand_over(body.memory):
             code |= _IN_MEMORY
