@@ -6,7 +6,7 @@ scale: a trivial vectorized target at 10,000 and at 1,000,000 points on two work
     goal is 1.2 times), and by how much the parent grows (200 MB), in a process of its own.
 python: a trivial Python function, points a second on two workers (the goal is 100,000).
 store: 1 ms points with and without a store, taking turns (the goal is 20 % more).
-circuit: the 6-qubit ansatz of `simulator.py`, <Z0 Z1> at 4,000 points, beside `Backend.run` with the compiled plan, both with two
+circuit: the 6-qubit ansatz of `simulator.py`, <Z0 Z1> at 4,000 and 20,000 points, beside `Backend.run` with the compiled plan, both with two
     workers that have been started before, taking turns (the goal is 1.3 times).
 """
 
@@ -109,13 +109,18 @@ def store(rounds, engine):
 
 
 def circuit(rounds, engine):
+    for count in (4000, 20_000):
+        circuit_at(count, rounds, engine)
+
+
+def circuit_at(count, rounds, engine):
     from simulator import ansatz, circuit_of
 
     from procjob.simulators import StatevectorSimulator, compile  # noqa: A004
 
     made = circuit_of(6, ansatz(6))
     plan = compile(made)
-    values = np.random.default_rng(1).normal(size=(4000, len(plan.parameters)))
+    values = np.random.default_rng(1).normal(size=(count, len(plan.parameters)))
     points = zipped(**{name: values[:, number] for number, name in enumerate(plan.parameters)})
     with procjob.Backend(StatevectorSimulator(), workers=2) as backend:
 
@@ -128,7 +133,7 @@ def circuit(rounds, engine):
 
         assert np.array_equal(by_hand(), swept())
         found = in_turns(max(rounds, 7), by_hand=by_hand, swept=swept)
-    print(f"circuit: {1e3 * found['by_hand']:.0f} ms by hand, {1e3 * found['swept']:.0f} ms as a sweep: "
+    print(f"circuit: {count:,} points, {1e3 * found['by_hand']:.0f} ms by hand, {1e3 * found['swept']:.0f} ms as a sweep: "
           f"{found['swept'] / found['by_hand']:.2f} times")  # fmt: skip
 
 

@@ -492,7 +492,7 @@ def test_ctrl_c_leaves_at_once_and_says_what_was_kept(tmp_path, workers):
         in out
     )
     assert kept
-    assert not [child for child in workers_of if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    assert not psutil.wait_procs(workers_of, timeout=10)[1]
 
 
 def _points_in(store):

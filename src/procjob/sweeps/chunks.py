@@ -13,6 +13,8 @@ from procjob.sweeps.points import Points, Positions, Stream
 
 #: Seconds that a chunk should take.
 SECONDS = 0.1
+#: Share of these seconds below which no chunk gets because few points are left: to send it would take longer than it saves.
+LEAST = 0.05
 #: A chunk grows at most so many times from one to the next.
 GROWTH = 16
 #: Most points of a chunk.
@@ -48,7 +50,7 @@ class Sizer:
                 workers end together.
         """
         fair = self._most if left is None else -(-left // (2 * self._workers))
-        return max(1, min(int(self._size), fair, self._most))
+        return max(1, min(int(self._size), max(fair, int(self._size * LEAST)), self._most))
 
 
 @dataclass(frozen=True, slots=True)

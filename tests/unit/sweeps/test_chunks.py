@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from procjob.sweeps.chunks import GROWTH, MOST, SECONDS, Chunk, Sizer, Supply
+from procjob.sweeps.chunks import GROWTH, LEAST, MOST, SECONDS, Chunk, Sizer, Supply
 from procjob.sweeps.points import as_points, grid
 
 HISTORY = st.lists(st.tuples(st.integers(1, 1000), st.floats(0, 10)), max_size=20)
@@ -25,7 +25,7 @@ def test_a_chunk_has_a_point_and_no_more_than_its_share_of_what_is_left(history,
         assert 1 <= sizer.size(None) <= min(MOST, (before + 1) * GROWTH)
     assert 1 <= sizer.size(left) <= MOST
     if left is not None:
-        assert sizer.size(left) <= max(1, -(-left // (2 * workers)))
+        assert sizer.size(left) <= max(1, -(-left // (2 * workers)), LEAST * (sizer.size(None) + 1))
 
 
 def test_the_first_chunks_have_one_point_and_then_what_takes_the_time_of_a_chunk():
