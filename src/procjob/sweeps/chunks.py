@@ -27,12 +27,13 @@ class Sizer:
     Args:
         workers: that share the points.
         single: every chunk has one point; a limit that holds for a point is then that of a task.
+        first: points of the first chunks, of which nothing is known yet.
     """
 
-    def __init__(self, workers: int, *, single: bool = False) -> None:
+    def __init__(self, workers: int, *, single: bool = False, first: int = 1) -> None:
         self._workers = workers
         self._most = 1 if single else MOST
-        self._size = 1.0
+        self._size = float(first)
 
     def took(self, points: int, seconds: float) -> None:
         """A chunk has ended."""

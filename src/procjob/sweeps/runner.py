@@ -121,7 +121,8 @@ class Runner:
         self._make_bar = bar
         self._finish = finish
         self._supply = Supply(setting.points, gathered.read, None if keeper is None else keeper.sift)
-        self._sizer = Sizer(max(1, engine.workers), single=setting.limits.time_limit is not None)
+        single = setting.limits.time_limit is not None
+        self._sizer = Sizer(max(1, engine.workers), single=single, first=setting.target.first)
         self._callbacks = Callbacks()
         self._inbox: SimpleQueue[Future[Any] | None] = SimpleQueue()
         self._out: dict[Future[Any], _Sent] = {}

@@ -60,10 +60,12 @@ class Target(ABC):
     Attributes:
         name: of the function or circuit; the result's, if it has no names of its own.
         seeded: whether it draws random numbers, so that a point's result depends on the seed of the sweep.
+        first: points of the first chunks, as long as nobody knows how long a point takes.
     """
 
     name: str
     seeded: bool
+    first: int = 1
 
     @abstractmethod
     def check(self, names: Sequence[str]) -> None:
@@ -273,7 +275,12 @@ class CircuitTarget(Target):
                 f"{name} measures nothing; add measure_all(), give observables=, or shots=None for its states"
             )
         self.seeded = self._shots is not None and not (self._observables and self._plan.is_unitary)
+        # Some milliseconds.
+        self.first = max(1, (1 << 14 >> self._plan.num_qubits) // (1 if self._plan.is_unitary else self._shots or 1))
         self._simulator = StatevectorSimulator()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_circuit": None}  # workers have the plan
 
     def check(self, names: Sequence[str]) -> None:
         """See `Target.check`."""

@@ -41,6 +41,14 @@ def test_the_first_chunks_have_one_point_and_then_what_takes_the_time_of_a_chunk
     assert sizer.size(None) == 1
 
 
+def test_the_first_chunks_are_larger_where_points_are_known_to_be_quick():
+    sizer = Sizer(2, first=256)
+    assert sizer.size(10**6) == 256
+    sizer.took(256, 1e-9)
+    assert sizer.size(10**6) == 256 * GROWTH
+    assert Sizer(2, single=True, first=256).size(10**6) == 1
+
+
 def test_with_a_limit_for_each_point_every_chunk_has_one():
     sizer = Sizer(2, single=True)
     sizer.took(1, 1e-9)
