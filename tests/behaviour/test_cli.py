@@ -251,7 +251,7 @@ def test_results_that_cannot_be_drawn_or_saved_are_written_to_stdout(call, folde
     assert code == 1
     assert "no picture: none of the results is a number a point; there are text" in err
     assert "<2>" in out
-    assert sorted(path.suffix for path in folder.iterdir()) == [".py", ".py", ".qasm", ".qasm"]
+    assert sorted(path.suffix for path in folder.iterdir() if path.is_file()) == [".py", ".py", ".qasm", ".qasm"]
 
 
 def test_an_interrupted_process_shows_as_an_error(call, folder):

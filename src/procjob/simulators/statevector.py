@@ -214,8 +214,8 @@ def _final_states(plans: Sequence[Plan], dtype: np.dtype[np.complexfloating]) ->
     """Final states of plans that have one each, from |0...0>: shape (plans, 2**n)."""
     size = 1 << plans[0].num_qubits
     states = np.empty((len(plans), size), dtype)
-    known = [plan.amplitudes for plan in plans]
-    if all(amplitudes is not None for amplitudes in known):
+    known = [plan.amplitudes for plan in plans if plan.amplitudes is not None]
+    if len(known) == len(plans):
         np.concatenate(known, out=states.reshape(-1), casting="same_kind")
         return states
     no_values = np.empty((0, 1))

@@ -242,9 +242,9 @@ class Store:
         with self._database.read() as connection:
             return dict(
                 connection.execute(
-                    "SELECT job_id, 'job' FROM jobs WHERE substr(job_id, 1, length(?1)) = ?1 "
-                    "UNION ALL SELECT sweep_id, 'sweep' FROM sweeps WHERE substr(sweep_id, 1, length(?1)) = ?1",
-                    (prefix,),
+                    "SELECT job_id, 'job' FROM jobs WHERE substr(job_id, 1, length(:prefix)) = :prefix "
+                    "UNION ALL SELECT sweep_id, 'sweep' FROM sweeps WHERE substr(sweep_id, 1, length(:prefix)) = :prefix",
+                    {"prefix": prefix},
                 ).fetchall()
             )
 
