@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
 import itertools
 import os
 import signal
@@ -518,3 +520,49 @@ print("end", flush=True)
 def test_a_script_that_ends_does_not_wait_for_its_sweep():
     done = subprocess.run([sys.executable, "-c", END], capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert (done.stdout, done.returncode) == ("end\n", 0), done.stderr
+
+
+def test_a_value_that_a_call_changes_is_as_it_was_for_the_next_one(engine):
+    def count(settings, x):
+        settings["n"] += 1
+        return settings["n"]
+
+    result = procjob.sweep(count, procjob.grid(settings=[{"n": 0}], x=range(20)), engine=engine)
+    assert set(result["count"].ravel().tolist()) == {1}
+
+
+def test_what_a_partial_has_is_left_as_it_is(engine):
+    def draw(x, seed, rng):
+        return {"seed": seed, "rng": rng}
+
+    fixed = functools.partial(draw, seed=42, rng=None)
+    assert procjob.sweep(fixed, procjob.grid(x=[1, 2]), seed=3, engine=engine)["seed"].tolist() == [42, 42]
+
+
+def test_a_version_stands_for_the_code_and_not_for_the_arguments_of_a_partial(tmp_path):
+    def scaled(x, factor):
+        return x * factor
+
+    options = {"version": "1", "store": tmp_path / "points.db", "workers": 0}
+    for factor in (2, 3):
+        result = procjob.sweep(functools.partial(scaled, factor=factor), procjob.grid(x=[1, 10]), **options)
+        assert result["scaled"].tolist() == [factor, 10 * factor]
+
+
+def test_a_store_that_the_sweep_has_opened_is_one_file_when_the_sweep_has_ended(tmp_path):
+    def double(x):
+        return 2 * x
+
+    job = procjob.Sweep(double, procjob.grid(x=range(10)), store=tmp_path / "points.db", workers=0)
+    assert job.reusable() == 0
+    job.submit()
+    assert job.result()["double"].tolist() == list(range(0, 20, 2))
+    assert [path.name for path in tmp_path.iterdir()] == ["points.db"]
+    assert job.reusable() == 10
+    assert [path.name for path in tmp_path.iterdir()] == ["points.db"]
+
+
+def test_an_option_that_a_sweep_does_not_have_is_named():
+    with pytest.raises(TypeError, match="sweep has no option 'worker'; it has seed, workers, engine"):
+        procjob.sweep(abs, procjob.grid(x=[1]), worker=2)
+    assert {"workers", "store", "wait"} <= inspect.signature(procjob.sweep).parameters.keys()

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 from qiskit import QuantumCircuit
-from qiskit.circuit import Parameter
+from qiskit.circuit import Parameter, ParameterVector
 from qiskit.providers.basic_provider import BasicSimulator
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp, Statevector
@@ -44,8 +44,7 @@ def rotated():
 
 @pytest.fixture
 def measured(rotated):
-    rotated.measure_all()
-    return rotated
+    return rotated.measure_all(inplace=False)
 
 
 def noisy():
@@ -86,6 +85,33 @@ def test_means_on_a_backend_come_from_shots(rotated, engine):
     )
     assert result["XX"] == pytest.approx(np.sin(result["theta"]), abs=0.1)  # six standard deviations
     assert (result["XX"] != np.sin(result["theta"])).any()
+
+
+def test_parameters_of_a_vector_are_axes(engine):
+    vector = ParameterVector("v", 2)
+    circuit = QuantumCircuit(1, name="turned")
+    circuit.ry(vector[0], 0)
+    circuit.ry(vector[1], 0)
+    points = procjob.grid(**{"v[0]": [0.0, np.pi], "v[1]": [0.0, np.pi]})
+    for backend in (None, AerSimulator()):
+        options = {"backend": backend, "shots": 100, "seed": 1}
+        result = procjob.sweep(circuit.measure_all(inplace=False), points, engine=engine, **options)
+        assert [counts for row in result["counts"] for counts in row] == [
+            {"0": 100},
+            {"1": 100},
+            {"1": 100},
+            {"0": 100},
+        ]
+
+
+@pytest.mark.parametrize("backend", [None, AerSimulator()], ids=["built in", "Aer"])
+def test_a_version_stands_for_the_circuit_and_not_for_shots_and_observables(rotated, measured, backend, tmp_path):
+    options = {"backend": backend, "version": "1", "store": tmp_path / "points.db", "workers": 0, "seed": 1}
+    for _ in range(2):
+        counts = [procjob.sweep(measured, POINTS, shots=shots, **options)["counts"] for shots in (10, 100)]
+        assert [sum(each[0].values()) for each in counts] == [10, 100]
+        names = [procjob.sweep(rotated, POINTS, observables=[label], **options).names for label in ("ZZ", "XX")]
+        assert names == [("ZZ",), ("XX",)]
 
 
 def test_basic_simulator_is_a_backend_too(measured, engine):
@@ -140,12 +166,13 @@ def test_a_backend_that_nobody_can_tell_from_others_needs_a_version_to_be_stored
         (
             {"points": procjob.grid(phi=[0.0]), "backend": AerSimulator()},
             TypeError,
-            "rotated cannot be called with the axes phi",
+            "rotated has no parameter phi; it has theta",
         ),
         ({"backend": "aer"}, TypeError, "backend must be a qiskit.providers.BackendV2, not 'aer'"),
         ({"shots": 0, "backend": AerSimulator()}, ValueError, "shots must be greater than 0"),
         ({"shots": None, "backend": AerSimulator()}, TypeError, "shots must be a whole number"),
         ({"observables": [3.0], "backend": AerSimulator()}, TypeError, "must be a SparsePauliOp"),
+        ({"observables": ["ZZ"], "shots": 10}, ValueError, "the means of rotated are exact"),
         ({"observables": {"ZZ": 1.0}}, TypeError, "a list, or a mapping of names to observables"),
         ({"observables": ["ZZ", "ZZ"]}, ValueError, "observables has one twice: ZZ, ZZ"),
         ({"observables": [SparsePauliOp("ZZ", [1j])]}, ValueError, "it must be real"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +13,6 @@ from qiskit.quantum_info import SparsePauliOp
 
 from procjob.qiskit.backend import ProcessBackend
 from procjob.qiskit.convert import from_qiskit
-
-_NAMED = inspect.Parameter.KEYWORD_ONLY
 
 
 class CircuitOnBackend:
@@ -45,16 +42,16 @@ class CircuitOnBackend:
         self._shots = shots
         self._observables = {name: _operator(each) for name, each in observables.items()}
         self._parameters = {parameter.name: parameter for parameter in circuit.parameters}
+        self.parameters = tuple(self._parameters)
+        self.options = {"shots": shots, "observables": {key: each.to_list() for key, each in self._observables.items()}}
         if not observables and not circuit.clbits:
             raise ValueError(f"{name} measures nothing; call measure_all() before, or give observables=")
         self.__name__ = name
-        self._seeded = hasattr(backend.options, "seed_simulator")
-        names = [*self._parameters, *(["seed"] if self._seeded else [])]
-        self.__signature__ = inspect.Signature([inspect.Parameter(name, _NAMED) for name in names])
+        self.seeded = hasattr(backend.options, "seed_simulator")
 
     def __call__(self, *, seed: int | None = None, **values: float) -> dict[str, Any]:
         """Return counts, or the mean of each observable."""
-        seeds = {"seed_simulator": seed} if self._seeded else {}
+        seeds = {"seed_simulator": seed} if self.seeded else {}
         if self._observables:
             options = {"default_precision": self._shots**-0.5, **seeds}
             ordered = [values[parameter.name] for parameter in self._circuit.parameters]
@@ -66,8 +63,7 @@ class CircuitOnBackend:
         return {"counts": dict(sorted(result.get_counts().items()))}
 
     def __procjob_identity__(self) -> tuple[Any, ...]:
-        operators = {name: operator.to_list() for name, operator in self._observables.items()}
-        return from_qiskit(self._circuit), self._shots, operators, _identity_of(self._backend)
+        return from_qiskit(self._circuit), _identity_of(self._backend)
 
 
 def _operator(observable: Any) -> SparsePauliOp:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import platform
 import re
@@ -29,7 +30,15 @@ from procjob.sweeps.keeping import StoreKeeper
 from procjob.sweeps.points import Points, Stream, as_points
 from procjob.sweeps.result import SweepResult
 from procjob.sweeps.runner import Runner, Setting
-from procjob.sweeps.targets import CircuitTarget, FunctionTarget, Observables, Target, VectorizedTarget, named
+from procjob.sweeps.targets import (
+    CircuitTarget,
+    FunctionTarget,
+    Observables,
+    QiskitTarget,
+    Target,
+    VectorizedTarget,
+    named,
+)
 
 _UNSET: Any = object()
 #: A worker imports what it needs before it is given a point: that time is not the point's, whose limit may be short.
@@ -47,8 +56,8 @@ class Sweep(Job):
         >>> def square(x):
         ...     return x * x
         >>> job = procjob.sweep(square, procjob.grid(x=range(100)), workers=2, wait=False)
-        >>> job.result(timeout=60)["square"].sum()
-        np.int64(328350)
+        >>> int(job.result(timeout=60)["square"].sum())
+        328350
         >>> job.progress().done, job.status().name
         (100, 'DONE')
     """
@@ -101,6 +110,7 @@ class Sweep(Job):
                 what,
                 source,
                 self._gathered,
+                own=not isinstance(store, Store),
                 seed=given_seed,
                 drawn=self._seed,
                 metadata=self._provenance,
@@ -151,7 +161,10 @@ class Sweep(Job):
             return 0
         if isinstance(self._points, Stream):
             raise JobError("points of an iterator are not known before they run; make a list of them")
-        return self._keeper.count_done(self._points)
+        try:
+            return self._keeper.count_done(self._points)
+        finally:
+            self._keeper.close()
 
     def _made(self) -> SweepResult:
         return self._gathered.result(self._seed, self._name, self._provenance | {"reused": self._gathered.reused})
@@ -189,27 +202,29 @@ def sweep(target: Any, points: Any, *, wait: bool = True, **options: Any) -> Swe
         target: a function, called with the values of a point as keywords, that returns a number, an array, a mapping of
             names to such, or any other object; a function marked by `vectorized`; a `Circuit` with free parameters, or one of
             Qiskit's. If a function takes ``seed``, an int of 63 bits, or ``rng``, a `numpy.random.Generator` of that seed, and no axis is
-            called so, it gets those of the point.
+            called so, it gets those of the point. A value that can be changed is a copy for each point.
         points: made by `grid` and `zipped`, or an iterable of mappings, which is read as far as it is needed.
-        wait: return the result when it is there; False: return a `Sweep`, a job, at once.
+        wait: return the result when it is there; False: return a `Sweep`, a job, at once. A script that ends before it stops it.
         **options: the options of a sweep:
 
-            - ``seed``: of all random numbers, an int of 0 or more; None draws one, which the result names.
+            - ``seed``: of all random numbers, an int of 0 or more; None draws one, which the result names, or goes on with the one that
+              was drawn when the store was first given the same target.
             - ``workers``: number of worker processes; None: the cores granted; 0: in the caller, for debuggers.
             - ``engine``: what executes it instead; stays yours to close.
             - ``backend``: of Qiskit, on which a circuit of Qiskit's runs in the workers instead of the built-in simulator.
               Each point has the counts, or means, of its own seed, if the backend takes one. The circuit has to be transpiled for it.
             - ``store``: path of a file, or a `Store`: what it has of this target at these points (and with this seed, if it takes
-              random numbers) is not run again, and what ends is written to it at once. So after Ctrl-C, a crash or a power cut
+              random numbers) is not run again, and each chunk of points is written to it when it ends. So after Ctrl-C, a crash or a power cut
               the same call goes on. Points that failed are run again. A target of the same name whose code, or data
-              that the code refers to, has changed, is another target.
-            - ``version``: says instead of the code whether a target is the same.
+              that the code refers to, has changed, is another target; so is each version of Python. Installed packages count by
+              their names: after an upgrade that changes results, take another file or ``version``.
+            - ``version``: says instead of the code (for a circuit: instead of circuit and backend) whether a target is the same.
             - ``progress``: a bar on stderr; None: if that is a terminal (see ``PROCJOB_PROGRESS``).
             - ``errors``: "raise": the first point that fails ends the sweep with what it raised; "store": the result has it
               in ``errors``.
             - ``time_limit``: seconds that one point may execute.
             - ``retries``: how often a point is run again after its worker died.
-            - ``shots``: of a circuit; None for exact values. The default is 1024, or None with observables.
+            - ``shots``: of a circuit; None for exact values. The default is 1024, or None with observables; with a backend 1024.
             - ``observables``: of a circuit, Pauli sums, or a mapping of names to such; their means are the results.
 
     Raises:
@@ -230,6 +245,9 @@ def sweep(target: Any, points: Any, *, wait: bool = True, **options: Any) -> Swe
         array([[ 1.,  2.,  3.],
                [-1., -2., -3.]])
     """
+    unknown = sorted(options.keys() - _OPTIONS.keys())
+    if unknown:
+        raise TypeError(f"sweep has no option {unknown[0]!r}; it has {', '.join(_OPTIONS)} and wait")
     job = Sweep(target, points, **options)
     try:
         job.submit()
@@ -240,6 +258,18 @@ def sweep(target: Any, points: Any, *, wait: bool = True, **options: Any) -> Swe
             job.wait_for_final_state()
             interrupt.add_note(job._interrupted())
         raise
+
+
+#: The options of a sweep, as `Sweep` has them.
+_OPTIONS = {
+    name: each
+    for name, each in inspect.signature(Sweep).parameters.items()
+    if each.kind is inspect.Parameter.KEYWORD_ONLY
+}
+# What editors and `help` show.
+sweep.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # functions take attributes
+    [*inspect.signature(Sweep).parameters.values(), inspect.signature(sweep).parameters["wait"]]
+)
 
 
 def as_target(target: Any, *, backend: Any, shots: Any, observables: Any, version: str | None) -> Target:
@@ -278,9 +308,7 @@ def _circuit_of_qiskit(circuit: Any, backend: Any, shots: Any, observables: Any,
     if backend is None:
         return _circuit(from_qiskit(circuit), name, shots, observables, version)
     count = 1024 if shots is _UNSET else checks.whole("shots", shots, lowest=1)
-    return FunctionTarget(
-        CircuitOnBackend(backend, circuit, name, shots=count, observables=named(observables)), version
-    )
+    return QiskitTarget(CircuitOnBackend(backend, circuit, name, shots=count, observables=named(observables)), version)
 
 
 def _circuit(circuit: Circuit | Plan, name: str, shots: Any, observables: Any, version: str | None) -> Target:

@@ -26,12 +26,16 @@ from procjob.sweeps.targets import Outcome, Target
 
 logger = logging.getLogger("procjob")
 
+#: How lambdas and circuits without a name are called, so that two of them have nothing to do with each other.
+NAMELESS = frozenset({"value", "circuit"})
+
 
 class StoreKeeper:
     """Keeps the points of one sweep.
 
     Args:
         store: the file.
+        own: nobody else uses this `Store`.
         target: of the sweep.
         points: of the sweep.
         gathered: who is told what is there already.
@@ -46,9 +50,10 @@ class StoreKeeper:
 
     def __init__(
         self, store: Store, target: Target, points: Points | Stream, gathered: Gathered, *,
-        seed: int | None, drawn: int, metadata: Mapping[str, Any],
+        own: bool, seed: int | None, drawn: int, metadata: Mapping[str, Any],
     ) -> None:  # fmt: skip
         self.store = store
+        self._own = own
         self._points = points
         self._gathered = gathered
         self._seeded = target.seeded
@@ -77,6 +82,11 @@ class StoreKeeper:
                 "process": Process.this()._asdict(),
             },
         )
+
+    def close(self) -> None:
+        """See `Keeper.close`; a later use opens it again."""
+        if self._own:
+            self.store.close()
 
     def begin(self) -> None:
         """See `Keeper.begin`."""
@@ -152,16 +162,16 @@ def _seed_of_last(store: Store, name: str, target_id: int) -> int | None:
 
 def _tell_changes(store: Store, target: StoredTarget, target_id: int) -> None:
     """Say so if points of a target of the same name are not used because it is another one now."""
+    if target.name in NAMELESS or store.count_points(target_id):
+        return
     for other_id, other in store.targets(target.name):
-        if other_id == target_id:
-            continue
-        count = store.count_points(other_id).get("DONE", 0)
-        if count and not store.count_points(target_id):
+        count = 0 if other_id == target_id else store.count_points(other_id).get("DONE", 0)
+        if count:
             changed = sorted(
                 name for name in {*other.parts, *target.parts} if other.parts.get(name) != target.parts.get(name)
             )
             logger.warning(
-                "%s has changed (%s) since %d points of it were stored in %s; they are not used. Is it the same all the same, "
-                "then give both version=", target.name, ", ".join(changed), count, store.path,
+                "%s has changed (%s) since %d points of it were stored in %s; they are not used. If its code has changed and its "
+                "results have not, give both version=", target.name, ", ".join(changed), count, store.path,
             )  # fmt: skip
-        return
+            return

@@ -41,6 +41,8 @@ from procjob.sweeps.targets import Indivisible, Outcome, Target
 
 #: Chunks that each worker has or will have next.
 AHEAD = 2
+#: Points of a chunk whose worker died that are run one by one; a larger chunk is halved.
+ALONE = 64
 
 
 class Keeper(Protocol):
@@ -57,6 +59,9 @@ class Keeper(Protocol):
 
     def end(self, status: str, points: Points) -> None:
         """The sweep has ended."""
+
+    def close(self) -> None:
+        """Let go of the file, if it was opened for this sweep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +289,7 @@ class Runner:
             return
         chunk = sent.chunk
         if len(chunk) > 1:
-            if isinstance(error, Indivisible):
+            if isinstance(error, Indivisible) or len(chunk) > ALONE:
                 self._supply.halve(chunk)
             else:  # the worker died, or a result cannot be pickled: each point on its own
                 self._supply.again(chunk)
@@ -321,6 +326,8 @@ class Runner:
         if self._keeper is not None and not self._keeper_failed:
             status = "CANCELLED" if self._stopping else "DONE" if self._failure is None else "ERROR"
             self._keeper.end(status, result.points)
+        if self._keeper is not None:
+            self._keeper.close()
         return result
 
     def _take_in(self, future: Future[Any]) -> None:

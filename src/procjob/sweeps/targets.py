@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import time
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from procjob.pool.culprit import ATOMS
 from procjob.pool.foreign import describe
 from procjob.pool.pickling import pack_exception
 from procjob.simulators import Circuit, Plan, StatevectorSimulator, compile  # noqa: A004
@@ -124,6 +126,7 @@ class _Called(Target):
         self._fn = fn
         self._version = version
         self._signature = _signature(fn)
+        self._fixed = _fixed(fn)
         self._random: tuple[str, ...] = ()
         self.seeded = False
 
@@ -135,7 +138,8 @@ class _Called(Target):
         named = [
             name for name, each in parameters.items() if each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD)
         ]
-        self._random = tuple(name for name in _RANDOM if name in named and name not in names)
+        taken = {*names, *(name for _, keywords in self._fixed for name in keywords)}
+        self._random = tuple(name for name in _RANDOM if name in named and name not in taken)
         self.seeded = bool(self._random)
         try:
             self._signature.bind(**dict.fromkeys([*names, *self._random]))
@@ -146,8 +150,8 @@ class _Called(Target):
 
     def parts(self) -> dict[str, str]:
         """See `Target.parts`."""
-        if self._version is not None:
-            return {"version": self._version}
+        if self._version is not None:  # it stands for the code, not for what the code is called with
+            return {"version": self._version} | (fingerprint(self._fixed, "arguments") if self._fixed else {})
         return fingerprint(self._fn, self.name)
 
 
@@ -163,8 +167,11 @@ class FunctionTarget(_Called):
         errors: dict[int, bytes] = {}
         ends = np.full(count, np.nan)
         status = np.zeros(count, dtype=np.int8)
+        changeable = [name for name, column in columns.items() if _is_changeable(column)]
         began = clock()
         for number, point in enumerate(rows(columns)):
+            for name in changeable:
+                point[name] = copy.deepcopy(point[name])  # other points have the same object
             if seeds is not None:
                 self._add_random(point, seeds[number])
             try:
@@ -183,6 +190,31 @@ class FunctionTarget(_Called):
             point[name] = seed if name == "seed" else np.random.default_rng(seed)
 
 
+class QiskitTarget(FunctionTarget):
+    """A circuit on a backend of Qiskit's.
+
+    Args:
+        circuit: a `procjob.qiskit.points.CircuitOnBackend`.
+        version: stands for circuit and backend.
+    """
+
+    def __init__(self, circuit: Any, version: str | None) -> None:
+        super().__init__(circuit, version)
+        self._on_backend = circuit
+
+    def check(self, names: Sequence[str]) -> None:
+        """See `Target.check`."""
+        _check_parameters(self.name, self._on_backend.parameters, names)
+        self.seeded = self._on_backend.seeded
+        self._random = ("seed",) if self.seeded else ()
+        if "seed" in names and self.seeded:
+            raise TypeError(f"a parameter of {self.name} is called seed, as what the backend is given is; rename it")
+
+    def parts(self) -> dict[str, str]:
+        """See `Target.parts`."""
+        return super().parts() | fingerprint(self._on_backend.options, "options")
+
+
 class VectorizedTarget(_Called):
     """A function that is called with arrays."""
 
@@ -197,7 +229,9 @@ class VectorizedTarget(_Called):
     def run(self, columns: Mapping[str, Column], root: int, *, stop_at_error: bool) -> Outcome:
         """See `Target.run`."""
         count = len(next(iter(columns.values())))
-        arguments: dict[str, Column] = dict(columns)
+        arguments = {
+            name: copy.deepcopy(column) if _is_changeable(column) else column for name, column in columns.items()
+        }
         if self.seeded:
             arguments["seed"] = np.array([point_seed(root, key) for key in point_keys(columns)], dtype=np.int64)
         return _together(lambda: self._call(arguments, count), count)
@@ -274,7 +308,12 @@ class CircuitTarget(Target):
             raise ValueError(
                 f"{name} measures nothing; add measure_all(), give observables=, or shots=None for its states"
             )
-        self.seeded = self._shots is not None and not (self._observables and self._plan.is_unitary)
+        if self._shots is not None and self._observables and self._plan.is_unitary:
+            raise ValueError(
+                f"the means of {name} are exact, since it has no noise and no measurement in the middle; leave out shots=, or "
+                "give backend= (for a circuit of Qiskit's) to have them from shots"
+            )
+        self.seeded = self._shots is not None
         # Some milliseconds.
         self.first = max(1, (1 << 14 >> self._plan.num_qubits) // (1 if self._plan.is_unitary else self._shots or 1))
         self._simulator = StatevectorSimulator()
@@ -284,20 +323,13 @@ class CircuitTarget(Target):
 
     def check(self, names: Sequence[str]) -> None:
         """See `Target.check`."""
-        parameters = self._plan.parameters
-        for name in names:
-            if name not in parameters:
-                raise TypeError(f"{self.name} has no parameter {name}; it has {', '.join(parameters) or 'none'}")
-        for name in parameters:
-            if name not in names:
-                raise TypeError(f"parameter {name} of {self.name} has no axis; the points have {', '.join(names)}")
+        _check_parameters(self.name, self._plan.parameters, names)
 
     def parts(self) -> dict[str, str]:
         """See `Target.parts`."""
-        if self._version is not None:
-            return {"version": self._version}
-        options = {"shots": self._shots if self.seeded else None, "observables": self._observables}
-        return fingerprint(self._circuit, "circuit") | fingerprint(options, "options")
+        options = {"shots": self._shots, "observables": dict(zip(self._labels, self._observables, strict=True))}
+        made_of = fingerprint(self._circuit, "circuit") if self._version is None else {"version": self._version}
+        return made_of | fingerprint(options, "options")
 
     def run(self, columns: Mapping[str, Column], root: int, *, stop_at_error: bool) -> Outcome:
         """See `Target.run`."""
@@ -356,6 +388,28 @@ def _plain(observable: Any) -> Observable:
             raise ValueError(f"an observable has the factor {factor} of {label}; it must be real")
         terms[label] = terms.get(label, 0.0) + factor.real
     return terms
+
+
+def _check_parameters(target: str, parameters: Sequence[str], names: Sequence[str]) -> None:
+    for name in names:
+        if name not in parameters:
+            raise TypeError(f"{target} has no parameter {name}; it has {', '.join(parameters) or 'none'}")
+    for name in parameters:
+        if name not in names:
+            raise TypeError(f"parameter {name} of {target} has no axis; the points have {', '.join(names)}")
+
+
+def _fixed(fn: Any) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """Return the arguments that `functools.partial` has given already, the outermost first."""
+    found = []
+    while isinstance(fn, functools.partial):
+        found.append((fn.args, dict(fn.keywords)))
+        fn = fn.func
+    return found
+
+
+def _is_changeable(column: Column) -> bool:
+    return column.dtype == object and not all(type(value) in ATOMS for value in column)
 
 
 def _name_of(fn: Any) -> str:
