@@ -220,7 +220,7 @@ class Backend:
             following.claim(str(self.name))
         try:
             job.submit()
-        except BaseException:
+        except BaseException:  # also a Ctrl-C: an id that was claimed is given back
             if job.status().name == "INITIALIZING":  # else it was accepted, and a Ctrl-C has struck inline
                 following.refused()
             raise

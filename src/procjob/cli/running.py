@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
                 jobs.append(_submit(backend, arguments, path, circuit, seed))
             interrupted = _wait(jobs, out)
             backend.close()
-        except BaseException:
+        except BaseException:  # also a second Ctrl-C: no job runs on behind it
             backend.close(wait=False, cancel=True)
             raise
     code = _report(arguments, jobs, seed, out)
