@@ -105,9 +105,10 @@ def test_it_is_running_only_from_the_moment_a_worker_says_so(future):
     assert future.waiting()
     assert future.claim()
     assert not future.running()
-    assert not future.waiting()
+    assert future.waiting(), "held by a worker that executes another one"
     future.mark_running()
     assert future.running()
+    assert not future.waiting()
 
 
 def test_one_that_nobody_told_asks_its_owner_and_never_goes_back(owner):

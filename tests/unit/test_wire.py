@@ -17,6 +17,7 @@ from procjob.pool.wire import (
     DropConstant,
     Finished,
     FrameReader,
+    GoOn,
     Initialize,
     Interrupt,
     Leave,
@@ -27,6 +28,7 @@ from procjob.pool.wire import (
     Returned,
     Run,
     RunAhead,
+    RunAheadUnannounced,
     RunUnannounced,
     Started,
     StartFailed,
@@ -51,17 +53,20 @@ messages = st.one_of(
     st.builds(Run, tasks, attempts, bodies),
     st.builds(RunUnannounced, tasks, attempts, bodies),
     st.builds(RunAhead, tasks, attempts, bodies),
+    st.builds(RunAheadUnannounced, tasks, attempts, bodies),
     st.builds(Interrupt, tasks, attempts),
     st.just(Leave()),
     st.builds(Started, tasks, attempts),
     st.builds(Returned, tasks, attempts),
     st.builds(Report, tasks, attempts, bodies),
     st.builds(Finished, tasks, attempts, bodies),
+    st.just(GoOn()),
 )
 ONE_OF_EACH: list[Message] = [
     Initialize(b"call"), Ready(), StartFailed(b"why"), StoreConstant(b"digest and pickle"), DropConstant(b"digest"),
     Run(2**64 - 1, 2**32 - 1, b"call"), RunUnannounced(1, 0, b"call"),
-    RunAhead(2, 0, b"call"), Interrupt(1, 2), Leave(), Started(3, 4), Returned(2, 0), Report(5, 6, b""), Finished(7, 8, b"x"),
+    RunAhead(2, 0, b"call"), RunAheadUnannounced(3, 0, b"call"), Interrupt(1, 2), Leave(), Started(3, 4),
+    Returned(2, 0), Report(5, 6, b""), Finished(7, 8, b"x"), GoOn(),
 ]  # fmt: skip
 
 

@@ -1,4 +1,8 @@
-"""What the pool's scheduler is told and what it asks for: tasks, verdicts, actions. Plain values."""
+"""What the pool's scheduler is told and what it asks for: tasks, verdicts, actions.
+
+Plain values that nobody changes. They are not frozen: making a frozen dataclass takes three times as long, and several of
+these are made for each task.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +39,7 @@ class Limits:
 NO_LIMITS = Limits()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TaskSpec:
     """What the scheduler knows of a task.
 
@@ -55,14 +59,14 @@ class TaskSpec:
 # ---------------------------------------------------------------- verdicts: how a task ended
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Completed:
     """The worker sent an outcome (a result or the task's own exception)."""
 
     outcome: Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stopped:
     """A stop was accepted; ``measured`` is the growth in bytes where that was the reason."""
 
@@ -70,14 +74,14 @@ class Stopped:
     measured: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Died:
     """The worker ended under the task; ``cause`` is what the executor knows about it."""
 
     cause: Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Refused:
     """No worker could be started; ``cause`` says why."""
 
@@ -90,14 +94,14 @@ Verdict = Completed | Stopped | Died | Refused
 # ---------------------------------------------------------------- actions
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StartWorker:
     """Start a process and call it ``worker``."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Assign:
     """Hand a task over to an idle worker."""
 
@@ -106,7 +110,7 @@ class Assign:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prefetch:
     """Hand a busy worker its next tasks (and attempts), to save both sides the wait for each other."""
 
@@ -114,14 +118,14 @@ class Prefetch:
     tasks: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Recall:
     """Take back what a worker holds ahead and has not begun; tell how much it was with `Scheduler.recalled`."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Interrupt:
     """Ask a worker to stop an attempt."""
 
@@ -130,28 +134,28 @@ class Interrupt:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Kill:
     """Kill a worker and everything it has started."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Retire:
     """Tell an idle worker to leave."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Measure:
     """Look at the memory of a worker and report it with `Scheduler.measured`."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settle:
     """Make a task final; ``attempts`` is how often it was begun."""
 

@@ -34,10 +34,22 @@ class Owner(Protocol):
 
 
 class _Condition(threading.Condition):
-    """A condition that is entered and left in C, where no Ctrl-C can strike."""
+    """A condition that is entered and left in C, where no Ctrl-C can strike, and that is made quickly and small.
+
+    What `threading.Condition` copies from its lock when it is made is looked up there when it is used.
+    """
 
     __enter__ = property(attrgetter("_lock.__enter__"))
     __exit__ = property(attrgetter("_lock.__exit__"))
+    acquire = property(attrgetter("_lock.acquire"))
+    release = property(attrgetter("_lock.release"))
+    _release_save = property(attrgetter("_lock._release_save"))
+    _acquire_restore = property(attrgetter("_lock._acquire_restore"))
+    _is_owned = property(attrgetter("_lock._is_owned"))
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._waiters: list[Any] = []  # a deque takes 700 bytes
 
 
 class TaskFuture(Future[T]):
@@ -54,8 +66,12 @@ class TaskFuture(Future[T]):
     _exception: BaseException | None
 
     def __init__(self, owner: Owner, task: int) -> None:
-        super().__init__()
+        # All that the base class sets, without the condition that it would make.
         self._condition = _Condition()
+        self._state = PENDING
+        self._result = self._exception = None
+        self._waiters: list[Any] = []
+        self._done_callbacks = []
         self._owner = owner
         self._task = task
         self._claimed = False
@@ -93,8 +109,8 @@ class TaskFuture(Future[T]):
     # ------------------------------------------------------------ the pool's side
 
     def waiting(self) -> bool:
-        """Whether no worker has ever had the task and it may still get one."""
-        return not self._claimed and self._state == PENDING
+        """Whether no worker has begun the task and one may still do so."""
+        return self._state == PENDING and not self.running()
 
     def claim(self) -> bool:
         """Reserve the task for a worker, or for its next attempt, unless it has been cancelled."""

@@ -43,11 +43,14 @@ from procjob.pool.pickling import loads, unpack_exception
 from procjob.pool.process import WorkerProcess, start_trackers
 from procjob.pool.records import Call, LiveWorker
 from procjob.pool.relay import named
-from procjob.pool.scheduler import SLOW, Scheduler
+from procjob.pool.scheduler import Scheduler
 from procjob.pool.verdicts import Death, outcome_of
 
 logger = logging.getLogger("procjob")
 
+#: Bytes of a call, and of all constants that some calls need, that may be sent to a worker ahead of their turn. With
+#: `procjob.pool.scheduler.MOST_AHEAD` calls, the pipe still takes an interrupt.
+LARGEST_AHEAD = 2048
 #: Seconds after which the pool thread looks again at a deadline further away: selectors take 24 days at most.
 LONGEST_SELECT = 86400.0
 
@@ -80,7 +83,7 @@ class Loop:
             self._selector.register(self.inbox.wake_fd, selectors.EVENT_READ, self.inbox.on_wake)
             self.callbacks = undo.enter_context(contextlib.closing(Dispatcher("procjob-callbacks")))
             self.relays = undo.enter_context(contextlib.closing(Dispatcher("procjob-output")))
-            self._output = OutputRelay(self._selector, self.inbox, self.relays)
+            self._output = OutputRelay(self._selector, self.inbox, self.relays, self._hear)
             with contextlib.suppress(OSError):  # the first worker tries again, and its failure is told
                 start_trackers()  # here, where a Ctrl-C may come
             self._resources = undo.pop_all()
@@ -179,7 +182,7 @@ class Loop:
         if not call.future.claim():
             return self._scheduler.declined(worker, action.task, time.monotonic())
         live.take(call, action.attempt)
-        kind = wire.RunUnannounced if call.unannounced else wire.Run
+        kind = wire.Run if call.announced else wire.RunUnannounced
         live.process.run(kind(action.task, action.attempt, wire.joined(b"", call.payload)), call.constants)
         self._watch_writing(live)
         return []
@@ -187,15 +190,23 @@ class Loop:
     def _prefetch(self, live: LiveWorker, action: Prefetch) -> list[Action]:
         messages: list[wire.RunAhead] = []
         declined: list[Action] = []
-        for task, attempt in action.tasks:
+        lacking = 0
+        for index, (task, attempt) in enumerate(action.tasks):
             call = self._calls[task]
+            if call.constants:
+                lacking += live.process.lacks(call.constants)
+                if lacking > LARGEST_AHEAD:
+                    left = len(action.tasks) - index
+                    declined += self._scheduler.kept_back(action.worker, left, time.monotonic())
+                    break
             if call.future.claim():
                 live.take(call, attempt)
-                messages.append(wire.RunAhead(task, attempt, wire.joined(b"", call.payload)))
+                kind = wire.RunAhead if call.announced else wire.RunAheadUnannounced
+                messages.append(kind(task, attempt, wire.joined(b"", call.payload)))
             else:
                 declined += self._scheduler.declined(action.worker, task, time.monotonic())
         if messages:
-            live.process.run_ahead(messages)
+            live.process.run_ahead(messages, [constant for call in live.calls for constant in call.constants])
             self._watch_writing(live)
         return declined
 
@@ -209,7 +220,7 @@ class Loop:
 
     def _start(self, worker: int) -> list[Action]:
         try:
-            live = LiveWorker(self._spawn())
+            live = LiveWorker(worker, self._spawn())
         except Exception as exc:  # noqa: BLE001  (whatever kept it from starting: the scheduler tries again or refuses)
             logger.warning("a worker process could not be started: %s", exc)
             return self._scheduler.worker_gone(worker, exc, time.monotonic())
@@ -227,16 +238,19 @@ class Loop:
         if mask & selectors.EVENT_WRITE:
             live.process.flush()
             self._watch_writing(live)
-        if not mask & selectors.EVENT_READ:
-            return []
+        if mask & selectors.EVENT_READ:
+            self._hear(live)
+        return []
+
+    def _hear(self, live: LiveWorker) -> None:
+        """Act on the messages of a worker that have arrived."""
         messages, hung_up = live.process.receive()
         for message in messages:
-            self._perform(self._on_message(worker, live, message))
+            self._perform(self._on_message(live.id, live, message))
         if hung_up:
             # Its end is closed: it is ending, or the task closed the descriptor. Either way it is of no use.
             forget(self._selector, live.process.channel_fd)
             live.process.kill()
-        return []
 
     def _on_message(self, worker: int, live: LiveWorker, message: wire.Message) -> list[Action]:
         now = time.monotonic()
@@ -245,15 +259,13 @@ class Loop:
                 outcome = wire.unpack_outcome(body)
                 if outcome.printed:
                     self._output.read(live)
+                    live.process.send(wire.GoOn())
+                    self._watch_writing(live)
                 live.let_go()
-                # Once a later one has begun, the tail may hold its last words: they can be read before this message.
-                if live.process.stderr_tail and not any(call.has_begun() for call in live.calls):
-                    live.process.stderr_tail = ""
+                live.process.stderr_tail = ""
                 self._scheduler.started(worker, task, attempt, now)  # if it was not announced
-                # One that prints counts as slow: with the next one held ahead, their output could not be told apart.
-                seconds = SLOW if outcome.printed else outcome.usage.run_seconds
                 return self._scheduler.finished_task(
-                    worker, task, attempt, (outcome, live.process.pid), now, seconds=seconds
+                    worker, task, attempt, (outcome, live.process.pid), now, seconds=outcome.usage.run_seconds
                 )
             case wire.Started(task, attempt):
                 if live.call is not None and self._scheduler.started(worker, task, attempt, now):
@@ -293,7 +305,7 @@ class Loop:
         for fd in (live.process.channel_fd, live.process.exit_fd):
             forget(self._selector, fd)
         call = live.call
-        if call is not None and call.held is not None and call.unannounced and call.has_begun():
+        if call is not None and call.held is not None and not call.announced and call.has_begun():
             self._scheduler.started(worker, call.spec.id, call.held[1], time.monotonic())
         live.give_back(len(live.calls))
         exitcode = live.process.exitcode()

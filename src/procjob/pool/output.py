@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import selectors
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,6 +16,8 @@ from procjob.pool.process import OutputPipe
 from procjob.pool.records import Call, LiveWorker
 from procjob.pool.relay import relay
 
+#: More than a pipe ever holds.
+ALL = 1 << 30
 #: Bytes of a worker's output that may wait for the dispatcher before its pipe is no longer read.
 OUTPUT_BACKLOG = 1 << 20
 
@@ -33,11 +36,13 @@ class OutputRelay:
         selector: in which their pipes are watched.
         inbox: of the pool thread.
         dispatcher: the thread that shows the output.
+        hear: acts on the messages of a worker that have arrived.
     """
 
     selector: selectors.BaseSelector
     inbox: Inbox
     dispatcher: Dispatcher
+    hear: Callable[[LiveWorker], None]
 
     def watch(self, live: LiveWorker) -> None:
         """Read what a worker prints, unless that is watched already or has ended."""
@@ -63,13 +68,19 @@ class OutputRelay:
         self.dispatcher.post(call.context.run, relay, event, call.describe)
 
     def _on_readable(self, live: LiveWorker, pipe: OutputPipe, _: int) -> list[Action]:
-        if not pipe.ended:  # the exit of the worker may have been handled earlier in the same round
-            self._read(live, pipe)
+        # All that is in the pipe is of one task: the next one begins when the output of the one before is read (see
+        # `wire.GoOn`). Which one that is, is known when the messages are read that were sent before it printed.
+        if pipe.ended:  # the exit of the worker may have been handled earlier in the same round
+            return []
+        waiting, reads = pipe.waiting(), pipe.reads
+        self.hear(live)
+        if waiting != 0 and reads == pipe.reads and not pipe.ended:
+            self._read(live, pipe, waiting or 1)
         return []
 
-    def _read(self, live: LiveWorker, pipe: OutputPipe) -> bool:
-        """Pass on what a worker has written; whether there may be more."""
-        text = pipe.read()
+    def _read(self, live: LiveWorker, pipe: OutputPipe, most: int = ALL) -> bool:
+        """Pass on what a worker has written, at most so many bytes of it; whether there may be more."""
+        text = pipe.read(most)
         if text is None:
             forget(self.selector, pipe.fd)
         if not text:

@@ -32,7 +32,7 @@ from procjob.pool.constants import Constant
 from procjob.pool.dispatcher import EXIT_PATIENCE, ended_by_ctrl_c, run_logged
 from procjob.pool.environment import worker_environment
 from procjob.pool.futures import TaskFuture
-from procjob.pool.loop import Loop
+from procjob.pool.loop import LARGEST_AHEAD, Loop
 from procjob.pool.payload import Payload
 from procjob.pool.pickling import dumps_call
 from procjob.pool.process import WorkerProcess
@@ -40,10 +40,6 @@ from procjob.pool.records import Call
 from procjob.pool.relay import captured_level
 from procjob.pool.threads import start_thread
 from procjob.pool.verdicts import refusal
-
-#: Bytes of a call that may be sent to a worker ahead of its turn. With `procjob.pool.scheduler.MOST_AHEAD` of them, the
-#: pipe still takes an interrupt.
-LARGEST_AHEAD = 2048
 
 
 class Pool:
@@ -133,7 +129,7 @@ class Pool:
             RuntimeError: the pool is shut down, or belongs to another process.
             WorkerDiedError: workers of this pool cannot start.
         """
-        tiny = sink is None and limits is NO_LIMITS and not constants and len(payload) <= LARGEST_AHEAD
+        tiny = limits.memory_limit is None and len(payload) <= LARGEST_AHEAD
         spec = TaskSpec(next(self._ids), limits, prefetch=tiny, group=group)
         future: TaskFuture[Any] = TaskFuture(self, spec.id)
         call = Call(spec, payload, tuple(constants), future, sink, describe)

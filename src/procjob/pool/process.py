@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import fcntl
 import itertools
 import os
+import select
 import signal
 import socket
+import struct
 import sys
+import termios
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from multiprocessing import resource_tracker as multiprocessing_tracker
@@ -37,6 +41,7 @@ CONSTANTS_BUDGET = 1 << 29
 #: Characters of a task's standard error that are kept for the report of its death.
 TAIL = 8192
 _READ = 1 << 16
+_COUNT = struct.Struct("i")
 
 
 class _Process(LokyProcess):  # type: ignore[misc]  # loky has no annotations
@@ -66,12 +71,22 @@ class OutputPipe:
         self.fd = fd
         self.name = name
         self.ended = False
+        self.reads = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._poll = select.poll()
+        self._poll.register(fd, 0)  # no input events: only the end, which is always told
 
-    def read(self) -> str | None:
-        """Return what is there, '' if nothing, None at the end of the stream."""
+    def waiting(self) -> int | None:
+        """Return how many bytes are there; None at the end of the stream."""
+        hung_up = self._poll.poll(0)
+        (count,) = _COUNT.unpack(fcntl.ioctl(self.fd, termios.FIONREAD, bytes(_COUNT.size)))
+        return None if hung_up and not count else int(count)
+
+    def read(self, most: int = _READ) -> str | None:
+        """Return what is there, at most so many bytes of it, '' if nothing, None at the end of the stream."""
+        self.reads += 1
         try:
-            data = os.read(self.fd, _READ)
+            data = os.read(self.fd, min(most, _READ))
         except BlockingIOError:
             return ""
         self.ended = not data
@@ -163,7 +178,7 @@ class WorkerProcess:
             self._signal_when_sent = False
             self._signal(INTERRUPT_SIGNAL)
 
-    def run(self, message: wire.Run | wire.RunUnannounced, constants: Sequence[Constant]) -> None:
+    def run(self, message: wire.Run, constants: Sequence[Constant]) -> None:
         """Hand over a task, preceded by the constants that this worker lacks."""
         self.stderr_tail = ""
         for constant in constants:
@@ -172,11 +187,22 @@ class WorkerProcess:
         if constants:
             self._drop_constants(constants)
 
-    def run_ahead(self, messages: Sequence[wire.RunAhead]) -> None:
-        """Hand over tasks for when the present one has ended; `recall` takes them back."""
+    def lacks(self, constants: Sequence[Constant]) -> int:
+        """Return how many bytes of constants would have to be sent for a call that refers to these."""
+        return sum(len(constant.payload) for constant in constants if constant.digest not in self._constants)
+
+    def run_ahead(self, messages: Sequence[wire.RunAhead], constants: Sequence[Constant]) -> None:
+        """Hand over tasks for when the present one has ended; `recall` takes them back.
+
+        ``constants`` are those that any task refers to which the worker holds from now on.
+        """
         self._permits.grant(len(messages))  # first: the worker must find one for each
+        for constant in constants:
+            self._ensure(constant)
         self._unsent.append(b"".join(itertools.chain.from_iterable(map(wire.encode, messages))))
         self.flush()
+        if constants:
+            self._drop_constants(constants)
 
     def recall(self) -> int:
         """Take back the tasks handed over ahead that the worker has not taken on; how many of the last ones these are."""

@@ -33,9 +33,9 @@ class Call:
     held: tuple[WorkerProcess, int] | None = None  # by whom, and which attempt
 
     @property
-    def unannounced(self) -> bool:
-        """Whether nobody waits to be told that it has begun."""
-        return self.sink is None and self.spec.limits is NO_LIMITS
+    def announced(self) -> bool:
+        """Whether the worker has to tell that it begins: a job waits for that, or a limit counts from then."""
+        return self.sink is not None or self.spec.limits is not NO_LIMITS
 
     def has_begun(self) -> bool:
         """Whether the worker that holds it has begun it. Safe to call from any thread."""
@@ -47,6 +47,7 @@ class Call:
 class LiveWorker:
     """A worker process and the calls that it holds: the first one is its task, the others it holds ahead."""
 
+    id: int
     process: WorkerProcess
     calls: deque[Call] = field(default_factory=deque)
     writing: bool = False

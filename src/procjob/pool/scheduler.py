@@ -259,6 +259,15 @@ class Scheduler:
         worker.recall_at = worker.recall_at if worker.ahead else None
         return [settle, *self._retire(now)]
 
+    def kept_back(self, worker_id: int, count: int, now: float) -> list[Action]:
+        """The executor did not hand over the last ``count`` of the tasks that a worker was to hold ahead."""
+        worker = self._workers[worker_id]
+        actions: list[Action] = []
+        for _ in range(count):
+            actions += self._take_back(worker.ahead.pop())
+        worker.recall_at = worker.recall_at if worker.ahead else None
+        return actions + self._dispatch() + self._retire(now)
+
     def recalled(self, worker_id: int, count: int, now: float) -> list[Action]:
         """The last ``count`` tasks of a worker will not be begun there; it has taken on all the others."""
         worker = self._workers[worker_id]

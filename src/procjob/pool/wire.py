@@ -6,13 +6,16 @@
       StoreConstant* Run ───────────────>   sets its mark (see `procjob.pool.mark`)
                  <───────────────────────  Started, Report*, Finished
       RunAhead* ────────────────────────>   takes a permit for each, in turn (see `procjob.pool.permits`)
-                 <───────────────────────  Finished, or Returned if there is no permit any more
+                 <───────────────────────  as after Run, or Returned if there is no permit any more
+      GoOn ─────────────────────────────>   what the task has printed is read: the worker begins nothing before
       Interrupt (then SIGUSR1) ─────────>   only while a task runs; a late one names a task that is gone
       DropConstant, Leave ──────────────>
 
 A frame is a fixed header (kind, task, attempt, length of the body) and the body. Frames of one direction arrive whole and
 in order, or the stream has ended; a reader never blocks on half a frame unless its descriptor blocks. The most of a large
 body is in memory of its own (see `procjob.pool.memory`); its frame has the head and announces the rest.
+
+Messages are values that nobody changes; they are not frozen for the reason given in `procjob.pool.actions`.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from procjob.events import Usage
 from procjob.pool.memory import NO_ROOM, Contents, Memory
@@ -37,7 +40,7 @@ _CHUNK = 1 << 16
 Buffer = bytes | bytearray | memoryview
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outgoing:
     """A body that is a short head and memory, for the sender."""
 
@@ -45,7 +48,7 @@ class Outgoing:
     memory: Memory
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Incoming:
     """The same for the receiver; ``contents`` is None if there was no room for them."""
 
@@ -69,67 +72,69 @@ def parted(body: Body, length: int) -> tuple[Buffer, Buffer | Contents | None]:
     return data, memoryview(data)[length:] if length else data
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Initialize:
     """``body``: the pickled call of the user's initializer, or empty."""
 
     body: Buffer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ready:
     """The worker waits for its first task."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StartFailed:
     """``body``: the packed exception of the initializer."""
 
     body: Buffer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoreConstant:
     """``body``: digest (`DIGEST_SIZE` bytes) and pickle of an object that later calls refer to."""
 
     body: Body
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DropConstant:
     """``body``: digest of a constant to forget."""
 
     body: Buffer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Run:
     """``body``: the pickled call ``(fn, args, kwargs)``."""
 
+    announced: ClassVar = True
+    ahead: ClassVar = False
     task: int
     attempt: int
     body: Body
 
 
-@dataclass(frozen=True, slots=True)
-class RunUnannounced:
+class RunUnannounced(Run):
     """As `Run`, for a task that nobody is to be told about: the worker only sets its `Mark`."""
 
-    task: int
-    attempt: int
-    body: Body
+    announced = False
 
 
-@dataclass(frozen=True, slots=True)
-class RunAhead:
-    """As `RunUnannounced`, sent to a worker that still executes another task: it must take a permit first."""
+class RunAhead(Run):
+    """As `Run`, sent to a worker that still executes another task: it must take a permit first."""
 
-    task: int
-    attempt: int
-    body: Body
+    ahead = True
 
 
-@dataclass(frozen=True, slots=True)
+class RunAheadUnannounced(RunAhead):
+    """Both."""
+
+    announced = False
+
+
+@dataclass(slots=True)
 class Interrupt:
     """Stop this attempt of this task, if it still runs."""
 
@@ -137,12 +142,12 @@ class Interrupt:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Leave:
     """End the process."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Started:
     """The worker begins the task now."""
 
@@ -150,7 +155,7 @@ class Started:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Returned:
     """The worker has passed over a task for which it got no permit."""
 
@@ -158,7 +163,7 @@ class Returned:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Report:
     """``body``: a pickled `procjob.events.Event` of the running task."""
 
@@ -167,13 +172,18 @@ class Report:
     body: Buffer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finished:
     """The worker has let go of the task. ``body``: see `pack_outcome`."""
 
     task: int
     attempt: int
     body: Body
+
+
+@dataclass(slots=True)
+class GoOn:
+    """Answers a `Finished` that says that the task has printed: what comes now belongs to the next one."""
 
 
 Message = (
@@ -185,20 +195,22 @@ Message = (
     | Run
     | RunUnannounced
     | RunAhead
+    | RunAheadUnannounced
     | Interrupt
     | Leave
     | Started
     | Returned
     | Report
     | Finished
+    | GoOn
 )
 _KINDS: tuple[type[Message], ...] = (
-    Initialize, Ready, StartFailed, StoreConstant, DropConstant, Run, RunUnannounced, RunAhead, Interrupt, Leave, Started,
-    Returned, Report, Finished,
+    Initialize, Ready, StartFailed, StoreConstant, DropConstant, Run, RunUnannounced, RunAhead, RunAheadUnannounced,
+    Interrupt, Leave, Started, Returned, Report, Finished, GoOn,
 )  # fmt: skip
 _CODE = {kind: code for code, kind in enumerate(_KINDS)}
-_WITH_TASK = tuple("task" in kind.__slots__ for kind in _KINDS)
-_WITH_BODY = tuple("body" in kind.__slots__ for kind in _KINDS)
+_WITH_TASK = tuple("task" in kind.__match_args__ for kind in _KINDS)
+_WITH_BODY = tuple("body" in kind.__match_args__ for kind in _KINDS)
 
 
 def encode(message: Message, hand_over: Callable[[Memory], bool] | None = None) -> list[Buffer]:
@@ -329,13 +341,14 @@ class OutcomeKind(IntEnum):
 _OUTCOMES = tuple(OutcomeKind)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """A decoded `Finished`.
 
     Attributes:
         kind: how the call ended.
-        printed: whether its standard streams may hold something that the parent has not read yet.
+        printed: whether its standard streams may hold something that the parent has not read yet; the worker then waits
+            for `GoOn`.
         usage: what it cost.
         value: the packed result or exception; None: there was no memory for it.
     """

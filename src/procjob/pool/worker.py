@@ -84,6 +84,15 @@ class Channel:
                 return None
         return self._reader.messages.popleft()
 
+    def await_go_on(self) -> bool:
+        """Block until the parent has read what a task has printed; False: the parent has hung up."""
+        messages, go_on = self._reader.messages, wire.GoOn()
+        while go_on not in messages:
+            if not self._reader.fill():
+                return False
+        messages.remove(go_on)
+        return True
+
     def send(self, message: wire.Message) -> None:
         """Write one frame."""
         with self._lock:
@@ -127,21 +136,15 @@ class Worker:
         signal.signal(INTERRUPT_SIGNAL, self._on_signal)
         while (message := self._channel.receive()) is not None:
             match message:
-                case wire.RunUnannounced(task, attempt, body):
-                    self._mark.set(task, attempt)
-                    self._run(task, attempt, body)
-                    del body
-                case wire.RunAhead(task, attempt, body):
-                    if self._permits.take():
-                        self._mark.set(task, attempt)
-                        self._run(task, attempt, body)
-                    else:
-                        self._channel.send(wire.Returned(task, attempt))
-                    del body
                 case wire.Run(task, attempt, body):
-                    self._mark.set(task, attempt)
-                    self._channel.send(wire.Started(task, attempt))
-                    self._run(task, attempt, body)
+                    if message.ahead and not self._permits.take():
+                        self._channel.send(wire.Returned(task, attempt))
+                    else:
+                        self._mark.set(task, attempt)
+                        if message.announced:
+                            self._channel.send(wire.Started(task, attempt))
+                        if not self._run(task, attempt, body):
+                            return 0
                     del body
                 case wire.StoreConstant(body):
                     constants.store(body)
@@ -170,7 +173,8 @@ class Worker:
 
     # ------------------------------------------------------------ one task
 
-    def _run(self, task: int, attempt: int, call: wire.Body) -> None:
+    def _run(self, task: int, attempt: int, call: wire.Body) -> bool:
+        """Execute a task and tell its end; False: the parent is gone."""
         self._session = session.Session(partial(self._report, task, attempt), dumps_event)
         session.bind_process(self._session)
         began, cpu_began = time.perf_counter(), time.process_time()
@@ -191,7 +195,9 @@ class Worker:
         except MemoryError as exc:
             kind, payload = wire.OutcomeKind.RAISED, pack_exception(exc)
         del buffers
-        self._channel.send(wire.Finished(task, attempt, wire.pack_outcome(kind, printed(), usage, payload)))
+        has_printed = printed()
+        self._channel.send(wire.Finished(task, attempt, wire.pack_outcome(kind, has_printed, usage, payload)))
+        return not has_printed or self._channel.await_go_on()
 
     def _outcome(self, task: int, attempt: int, call: wire.Body) -> tuple[wire.OutcomeKind, bytes, Buffers]:
         # The outer `try` catches an interrupt wherever it strikes after arming: in the task, while its exception is
