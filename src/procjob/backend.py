@@ -9,9 +9,9 @@ import threading
 import uuid
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from procjob.engine import Engine, Task, checked_engine, make_engine
 from procjob.errors import JobError
@@ -116,7 +116,9 @@ class Backend:
         self.simulator = simulator
         self.name = name or getattr(simulator, "__name__", type(simulator).__name__)
         self._limits = _checked_limits(time_limit, memory_limit, retries, grace)
+        self._divisible = isinstance(simulator, Divisible)  # once: it takes longer than the rest of a run
         self._signature = _signature(simulator)
+        self._names_taken: set[tuple[str, ...]] = set()
         settings = {
             "initializer": initializer,
             "initargs": None if initargs == () else initargs,
@@ -182,13 +184,14 @@ class Backend:
             WorkerDiedError: no worker can start; the initializer fails, say.
             RuntimeError: the backend is closed.
         """
-        given = self._limits
-        limits = _checked_limits(
-            given.time_limit if time_limit is _UNSET else time_limit,
-            given.memory_limit if memory_limit is _UNSET else memory_limit,
-            given.retries if retries is _UNSET else retries,
-            given.grace if grace is _UNSET else grace,
-        )
+        limits = given = self._limits
+        if not time_limit is memory_limit is retries is grace is _UNSET:
+            limits = _checked_limits(
+                given.time_limit if time_limit is _UNSET else time_limit,
+                given.memory_limit if memory_limit is _UNSET else memory_limit,
+                given.retries if retries is _UNSET else retries,
+                given.grace if grace is _UNSET else grace,
+            )
         self._check_options(run_input, options)
         words = checks.words("tags", tags)
         shown = is_wanted(progress)
@@ -196,9 +199,7 @@ class Backend:
             raise TypeError(f"metadata must be a mapping, not {metadata!r}")
         identity = uuid.uuid4().hex if job_id is None else job_id
         text = self._brief(run_input)  # now: the input may be changed while the job runs
-        task = self._task(
-            run_input, options, Task(self._shipped, limits=limits, describe=lambda: f"job {identity} ({text})")
-        )
+        task = self._task(run_input, options, Task(self._shipped, limits=limits, describe=_Description(identity, text)))
         job = self._make_job(identity, task=task, engine=self._engine, inputs=run_input, tags=words)
         job.metadata.update(metadata or {})
         with self._jobs_lock:
@@ -324,19 +325,16 @@ class Backend:
 
     def _task(self, run_input: Any, options: Mapping[str, Any], empty: Task) -> Task | Parts:
         """Return the task of a run, or the tasks that it is divided into."""
-        if isinstance(self.simulator, Divisible):
+        if self._divisible:
             given = {name: unshared(value) for name, value in options.items()}
-            pieces, join = self.simulator.divide(unshared(run_input), given, max(1, self.workers))
+            pieces, join = cast("Divisible", self.simulator).divide(unshared(run_input), given, max(1, self.workers))
             first = pieces[0][0]
             # One piece counts if an equal input may come again: a list of circuits would only fill the worker's memory.
             shared = all(part is first for part, _ in pieces) and (len(pieces) > 1 or isinstance(first, Hashable))
             shipped = self._engine.ship(first, label="run_input") if shared else None
-            tasks = [
-                replace(empty, args=(shipped if shared else part,), kwargs=part_options)
-                for part, part_options in pieces
-            ]
+            tasks = [empty.with_input(shipped if shared else part, part_options) for part, part_options in pieces]
             return tasks[0] if len(tasks) == 1 else Parts(tasks, join)
-        return replace(empty, args=(run_input,), kwargs=options)
+        return empty.with_input(run_input, options)
 
     def close(self, *, wait: bool = True, cancel: bool = False) -> None:
         """End the workers once nothing is left to do; ``cancel`` stops the jobs first. May be called again.
@@ -380,7 +378,8 @@ class Backend:
         return f"<Backend {self.name} {self.workers} workers>"
 
     def _check_options(self, run_input: Any, options: Mapping[str, Any]) -> None:
-        if self._signature is None:
+        names = tuple(options)
+        if self._signature is None or names in self._names_taken:
             return
         try:
             self._signature.bind(run_input, **options)
@@ -394,6 +393,18 @@ class Backend:
                 f"{self.name} cannot be called so: {exc}. Its options: {', '.join(allowed) or 'none'}; job options: "
                 "time_limit, memory_limit, retries, grace, tags, metadata, job_id, progress"
             ) from None
+        self._names_taken.add(names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Description:
+    """What messages call a job. Smaller than a closure, of which each job would keep one."""
+
+    job_id: str
+    text: str
+
+    def __call__(self) -> str:
+        return f"job {self.job_id} ({self.text})"
 
 
 # ---------------------------------------------------------------- checks

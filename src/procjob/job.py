@@ -91,9 +91,9 @@ class Job(JobV1):
         self._future: Future[Any] | None = None
         self._history = History()
         self._progress: Progressed | None = None
-        self._logs: deque[Logged] = deque(maxlen=LOGS_KEPT)
-        self._on_status: list[Callable[[JobStatus], object]] = []
-        self._on_progress: list[Callable[[Progressed], object]] = []
+        self._logs: deque[Logged] | None = None  # an empty one takes more memory than the rest of the job
+        self._on_status: tuple[Callable[[JobStatus], object], ...] = ()
+        self._on_progress: tuple[Callable[[Progressed], object], ...] = ()
         self._change: Future[None] | None = None
         #: Set by the backend before the job is submitted.
         self._observer: Observer | None = None
@@ -115,7 +115,7 @@ class Job(JobV1):
             if self._phase is not JobStatus.INITIALIZING or self._task is None:
                 raise self._error_type(f"job {self._job_id} was submitted before; make another with backend.run")
             task, self._phase = self._task, JobStatus.VALIDATING
-            self._history.entered[JobStatus.VALIDATING] = time.monotonic()
+            self._history.validating = time.monotonic()
         try:
             if isinstance(task, Parts):
                 submit_parts(self._engine, task, self._on_event)
@@ -285,7 +285,7 @@ class Job(JobV1):
 
     def logs(self) -> tuple[Logged, ...]:
         """Return what the task has logged, warned about and printed so far (the last 10,000 pieces)."""
-        return tuple(self._logs)
+        return tuple(self._logs or ())
 
     def metrics(self) -> JobMetrics:
         """Return times and costs so far."""
@@ -313,7 +313,7 @@ class Job(JobV1):
         """Call ``fn(status)`` in the dispatcher thread at each change of status from now on, or soon if it is final."""
         checks.call("fn", fn)
         with self._lock:
-            self._on_status.append(fn)
+            self._on_status += (fn,)
             submitted = self._future is not None
         if submitted:
             self._call_at_end(fn)
@@ -322,7 +322,7 @@ class Job(JobV1):
         """Call ``fn(progress)`` in the dispatcher thread at each report of progress from now on."""
         checks.call("fn", fn)
         with self._lock:
-            self._on_progress.append(fn)
+            self._on_progress += (fn,)
 
     def __await__(self) -> Generator[Any, None, Any]:
         """Wait for the result without blocking the event loop; cancelling the waiting task cancels the job."""
@@ -363,21 +363,23 @@ class Job(JobV1):
         match event:
             case Progressed():
                 self._progress = event
-                for listener in list(self._on_progress):
+                for listener in self._on_progress:
                     self._engine.post(listener, event)
             case Logged():
+                if self._logs is None:
+                    self._logs = deque(maxlen=LOGS_KEPT)
                 self._logs.append(event)
             case Accepted(now, future):
-                self._history.entered[JobStatus.QUEUED] = now
+                self._history.queued = now
                 with self._lock:
-                    self._future, listeners = future, list(self._on_status)
+                    self._future, listeners = future, self._on_status
                 for fn in listeners:
                     self._engine.post(fn, self._shown(JobStatus.QUEUED))
                     self._call_at_end(fn)
             case Started(now):
                 self._history.started = event
-                if JobStatus.RUNNING not in self._history.entered:  # a further attempt is no change of status
-                    self._history.entered[JobStatus.RUNNING] = now
+                if self._history.running is None:  # a further attempt is no change of status
+                    self._history.running = now
                     self._announce_running()
             case Finished():
                 self._history.finished = event
@@ -390,7 +392,7 @@ class Job(JobV1):
             self._observer.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
     def _announce_running(self) -> None:
-        for fn in list(self._on_status):
+        for fn in self._on_status:
             self._engine.post(fn, self._shown(JobStatus.RUNNING))
         with self._lock:
             change, self._change = self._change, None

@@ -43,16 +43,24 @@ class JobMetrics:
 
 @dataclass(slots=True)
 class History:
-    """What a job notes for its metrics. Times are `time.monotonic` seconds.
+    """What a job notes for its metrics. Times are `time.monotonic` seconds. There may be very many of these: small.
 
     Attributes:
-        entered: when the job entered each status.
+        made: when the job became INITIALIZING.
+        validating: when it became that; likewise the others.
+        queued: see ``validating``.
+        running: see ``validating``.
+        final: when a look found it final, on the clock of its end.
         started: the beginning of the last execution.
         finished: the end of the task.
         clock: what makes Unix times of the others.
     """
 
-    entered: dict[JobStatus, float] = field(default_factory=lambda: {JobStatus.INITIALIZING: time.monotonic()})
+    made: float = field(default_factory=time.monotonic)
+    validating: float | None = None
+    queued: float | None = None
+    running: float | None = None
+    final: float | None = None
     started: Started | None = None
     finished: Finished | None = None
     clock: float = field(default_factory=lambda: time.time() - time.monotonic())
@@ -60,19 +68,26 @@ class History:
     @property
     def creation_date(self) -> datetime:
         """When the job was made, in UTC."""
-        return datetime.fromtimestamp(self.entered[JobStatus.INITIALIZING] + self.clock, UTC)
+        return datetime.fromtimestamp(self.made + self.clock, UTC)
 
     def metrics(self, status: JobStatus, shown: Callable[[JobStatus], JobStatus]) -> JobMetrics:
         """Return times and costs so far; ``status`` is that of the job now, ``shown`` says how its user knows each."""
         started, finished = self.started, self.finished
         until = time.monotonic() if finished is None else finished.time
         if status in JOB_FINAL_STATES:  # from the first look on its numbers stand still
-            until = self.entered.setdefault(status, until)
-        entered = dict(self.entered)
-        queued, ran = entered.get(JobStatus.QUEUED), entered.get(JobStatus.RUNNING)
+            self.final = until = until if self.final is None else self.final
+        queued, ran = self.queued, self.running
+        entered = {
+            JobStatus.INITIALIZING: self.made,
+            JobStatus.VALIDATING: self.validating,
+            JobStatus.QUEUED: queued,
+            JobStatus.RUNNING: ran,
+        }
+        if self.final is not None:
+            entered[status] = self.final
         usage = finished.usage if finished is not None else None
         return JobMetrics(
-            timestamps=MappingProxyType({shown(status): t + self.clock for status, t in entered.items()}),
+            timestamps=MappingProxyType({shown(s): t + self.clock for s, t in entered.items() if t is not None}),
             queue_seconds=None if queued is None else (until if ran is None else ran) - queued,
             run_seconds=usage.run_seconds if usage else None if started is None else until - started.time,
             attempts=finished.attempts if finished is not None else 0 if started is None else started.attempt + 1,

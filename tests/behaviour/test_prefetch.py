@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from concurrent.futures import CancelledError, wait
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -165,3 +168,142 @@ def test_a_shutdown_that_cancels_in_the_middle_of_a_burst_keeps_the_results_of_a
             pool.shutdown(cancel_futures=True)
         assert not wait(futures, DEADLINE).not_done
         assert written(log) == Counter(n for n, future in enumerate(futures) if not future.cancelled())
+
+
+# ---------------------------------------------------------------- jobs
+
+
+@pytest.fixture
+def backend():
+    """A backend of one worker that has shown to be quick."""
+
+    def run(task):
+        return task()
+
+    with procjob.Backend(run, workers=1) as backend:
+        wait([backend.run(int).future for _ in range(200)], DEADLINE)
+        assert backend.engine._pool._loop._scheduler.pace * MOST_AHEAD < 1
+        yield backend
+
+
+def test_jobs_are_held_ahead_too_and_each_tells_all_that_happens_to_it(backend):
+    pool = backend.engine
+    jobs = [backend.run(int) for _ in range(1000)]
+    most = 0
+    while not jobs[-1].in_final_state():
+        most = max(most, held_ahead(pool))
+    assert most > 1
+    for job in jobs:
+        assert job.result(DEADLINE) == 0
+        assert [status.name for status in job.metrics().timestamps] == [
+            "INITIALIZING",
+            "VALIDATING",
+            "QUEUED",
+            "RUNNING",
+            "DONE",
+        ]
+        assert job.metrics().worker_pid == pool.worker_pids()[0]
+        assert job.metrics().attempts == 1
+
+
+def test_what_quick_jobs_print_is_in_their_own_logs_however_quickly_they_follow(backend):
+    def speaks(number, out, err):
+        def task():
+            for stream, fd in ((out, 1), (err, 2)):
+                if stream:
+                    os.write(fd, f"<{number}>".encode())
+
+        return task
+
+    def said(job, source):
+        return "".join(piece.text for piece in job.logs() if piece.source == source)
+
+    jobs = [backend.run(speaks(n, out=n % 3 == 0, err=n % 5 == 0)) for n in range(600)]
+    for number, job in enumerate(jobs):
+        assert job.result(DEADLINE) is None
+        assert said(job, "stdout") == (f"<{number}>" if number % 3 == 0 else "")
+        assert said(job, "stderr") == (f"<{number}>" if number % 5 == 0 else "")
+
+
+def test_a_job_behind_a_long_one_is_queued_and_says_at_which_place(backend, tmp_path):
+    quick = [backend.run(int) for _ in range(100)]
+    long = backend.run(partial(hold_until, tmp_path / "go"))
+    behind = [backend.run(int) for _ in range(40)]
+    wait([job.future for job in quick], DEADLINE)
+    while not long.running():
+        time.sleep(0.001)
+    assert [job.status().name for job in behind] == ["QUEUED"] * 40
+    assert [job.queue_position() for job in behind] == list(range(40))
+    assert behind[3].cancel()
+    behind[3].wait_for_final_state(DEADLINE)  # the long one runs on
+    assert long.running()
+    (tmp_path / "go").touch()
+    assert [job.result(DEADLINE) for job in (*behind[:3], *behind[4:])] == [0] * 39
+    assert behind[3].cancelled()
+    assert behind[3].metrics().attempts == 0
+
+
+def test_a_time_limit_of_quick_jobs_runs_from_their_own_beginning(backend):
+    jobs = [backend.run(partial(time.sleep, 0.0001), time_limit=0.5) for _ in range(300)]
+    slow = backend.run(partial(time.sleep, 60.0), time_limit=0.5)
+    jobs += [backend.run(int, time_limit=0.5) for _ in range(300)]
+    assert not wait([job.future for job in jobs], DEADLINE).not_done
+    assert all(job.done() for job in jobs)
+    with pytest.raises(procjob.TimeLimitExceeded):
+        slow.result(DEADLINE)
+
+
+def test_a_job_that_kills_its_worker_costs_no_job_behind_it(backend):
+    jobs = [backend.run(partial(os._exit, 3) if n == 150 else int) for n in range(300)]
+    with pytest.raises(procjob.WorkerDiedError, match=r"exited with code 3 while it held job"):
+        jobs.pop(150).result(DEADLINE)
+    assert [job.result(DEADLINE) for job in jobs] == [0] * 299
+    assert all(job.metrics().attempts == 1 for job in jobs)
+
+
+def test_what_many_quick_jobs_need_beside_their_call_never_keeps_a_stop_from_its_worker(backend):
+    large = [procjob.shared(bytes([n]) * 300_000) for n in range(40)]
+    quick = [backend.run(int) for _ in range(100)]
+    long = backend.run(partial(time.sleep, 60.0))
+    behind = [backend.run(partial(len, value)) for value in large]
+    wait([job.future for job in quick], DEADLINE)
+    (pid,) = backend.engine.worker_pids()
+    while not long.running():
+        time.sleep(0.001)
+    assert long.cancel()
+    assert [job.result(DEADLINE) for job in behind] == [300_000] * 40
+    assert backend.engine.worker_pids() == [pid], "it was interrupted, not killed"
+
+
+# ---------------------------------------------------------------- chunks of a map
+
+
+def test_a_map_without_a_chunksize_puts_quick_items_together_and_gives_the_same_results():
+    with procjob.ProcessPoolExecutor(2) as pool:
+        assert list(pool.map(abs, range(-5000, 5000), chunksize=None)) == [abs(n) for n in range(-5000, 5000)]
+        submitted = itertools.count()
+        original = pool._pool.submit
+        pool._pool.submit = lambda *args, **kwargs: (next(submitted), original(*args, **kwargs))[1]
+        assert list(pool.map(abs, range(20_000), chunksize=None)) == list(range(20_000))
+        assert next(submitted) < 10_000
+
+
+def test_a_map_without_a_chunksize_spreads_slow_items_evenly(tmp_path):
+    def slow(_):
+        time.sleep(0.02)
+        return os.getpid()
+
+    with procjob.ProcessPoolExecutor(2) as pool:
+        wait([pool.submit(time.sleep, 0.1) for _ in range(2)], DEADLINE)
+        pids = Counter(pool.map(slow, range(40), chunksize=None))
+    assert min(pids.values()) >= 15
+
+
+def test_a_map_without_a_chunksize_raises_what_an_item_raises_and_refuses_what_cannot_be_sent():
+    with procjob.ProcessPoolExecutor(2) as pool:
+        results = pool.map(divmod, [1] * 2000, [*[1] * 1500, 0, *[1] * 499], chunksize=None)
+        with pytest.raises(ZeroDivisionError):
+            list(results)
+        with pytest.raises(procjob.NotPicklableError):
+            list(pool.map(id, [threading.Lock()], chunksize=None))
+        assert pool.submit(abs, -1).result(DEADLINE) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import hashlib
 import os
 import sys
@@ -252,6 +253,48 @@ def test_stop_requested_tells_a_task_that_caught_its_interrupt():
         job.wait_for_final_state(DEADLINE)
         assert job.cancelled()
         assert job.progress().done == 2
+
+
+def test_an_interrupt_that_c_code_swallows_is_followed_by_another_and_costs_no_worker():
+    class Waits:
+        def __del__(self):  # what it raises, the interpreter ignores
+            procjob.report_progress(1)
+            while not procjob.stop_requested():
+                time.sleep(0.001)
+
+    def loses_the_first(_):
+        Waits()
+        time.sleep(600)
+
+    with procjob.Backend(lambda task: task(None) if callable(task) else os.getpid(), workers=1, grace=60) as backend:
+        pid = backend.run(None).result(DEADLINE)
+        job = begin(backend, loses_the_first)
+        wait_for_progress(job)
+        assert job.cancel()
+        job.wait_for_final_state(DEADLINE)
+        assert job.cancelled()
+        assert backend.run(None).result(DEADLINE) == pid
+
+
+def test_a_task_that_tidies_up_after_its_interrupt_is_left_to_it(tmp_path):
+    def tidies_up(path):
+        procjob.report_progress(1)
+        try:
+            time.sleep(600)
+        finally:
+            for line in range(30):
+                time.sleep(0.01)
+                with contextlib.suppress(ZeroDivisionError), path.open("a") as file:
+                    file.write(f"{line}\n")
+                    raise ZeroDivisionError
+
+    with procjob.Backend(tidies_up, workers=1, grace=60) as backend:
+        job = begin(backend, tmp_path / "saved")
+        wait_for_progress(job)
+        assert job.cancel()
+        job.wait_for_final_state(DEADLINE)
+    assert (tmp_path / "saved").read_text().split() == [str(n) for n in range(30)]
+    assert job.cancelled()
 
 
 def test_future_cancel_of_the_executor_stops_a_running_call():

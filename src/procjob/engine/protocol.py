@@ -31,6 +31,10 @@ class Task:
     describe: Callable[[], str] | None = None
     group: int | None = None
 
+    def with_input(self, run_input: Any, options: Mapping[str, Any]) -> Task:
+        """Return the same call with other arguments."""
+        return Task(self.fn, (run_input,), options, self.limits, self.describe, self.group)
+
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:

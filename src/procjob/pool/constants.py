@@ -15,6 +15,7 @@ from hashlib import blake2b
 from typing import Any, TypeVar, cast
 
 from procjob.pool import wire
+from procjob.pool.culprit import ATOMS
 from procjob.pool.memory import Contents, Memory
 from procjob.pool.payload import AllBuffers, Buffers, Payload, pack, unpack
 from procjob.pool.pickling import dumps, dumps_call, loads
@@ -130,11 +131,17 @@ def pack_call(
     Raises:
         NotPicklableError: see `procjob.pool.pickling.dumps_call`.
     """
-    buffers = Buffers()
     found: list[Constant] = []
+    called: Any = fn
+    if isinstance(fn, Constant):
+        found.append(fn)
+        called = fn.digest
+        if all(type(value) in ATOMS for value in (*args, *kwargs.values())):  # as a sweep's and most jobs'
+            return pack(pickle.dumps((called, args, kwargs), pickle.HIGHEST_PROTOCOL), ()), found
+    buffers = Buffers()
     token = _noted.set(found)
     try:
-        pickled = dumps_call(fn, args, kwargs, buffers=buffers)
+        pickled = dumps_call(called, args, kwargs, buffers=buffers)
     finally:
         _noted.reset(token)
     return pack(pickled, buffers), found
@@ -144,6 +151,11 @@ def store(body: wire.Body) -> None:
     """Worker: keep a constant (digest and payload)."""
     digest, payload = wire.parted(body, DIGEST_SIZE)
     _stored[bytes(digest[:DIGEST_SIZE])] = payload if isinstance(body, wire.Incoming) else bytes(payload or b"")
+
+
+def callable_of(fn: Any) -> Any:
+    """Worker: return what a call calls; where that was a constant, `pack_call` has left its digest."""
+    return fetch(fn) if type(fn) is bytes else fn
 
 
 def drop(digest: bytes) -> None:

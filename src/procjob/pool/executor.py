@@ -8,14 +8,20 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from procjob.errors import NotPicklableError
+from procjob.events import Event, Finished
 from procjob.pool import checks
 from procjob.pool.constants import pack_call, plain
 from procjob.pool.environment import default_workers
 from procjob.pool.pool import Pool
 from procjob.pool.session import TaskInterrupt, in_worker
+
+#: Seconds of work that a chunk of a `map` gets where its size is not given, and items that it has at most.
+CHUNK_SECONDS = 0.001
+LARGEST_CHUNK = 1000
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,7 +99,7 @@ class ProcessPoolExecutor(Executor):
         fn: Callable[..., T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int = 1,
+        chunksize: int | None = 1,
         buffersize: int | None = None,
     ) -> Iterator[T]:
         """Return an iterator over ``fn(*items)`` in order.
@@ -102,7 +108,8 @@ class ProcessPoolExecutor(Executor):
             fn: a callable that takes as many arguments as there are iterables.
             *iterables: its arguments, item by item.
             timeout: seconds from now until which the results must have come.
-            chunksize: items that travel to a worker together.
+            chunksize: items that travel to a worker together. None: as many as have taken a millisecond so far, one at
+                first; for items of which nearly all are quick, as slow ones among them are no longer spread evenly.
             buffersize: chunks submitted whose results have not been taken yet; None submits all at once.
 
         Raises:
@@ -112,33 +119,28 @@ class ProcessPoolExecutor(Executor):
         """
         checks.call("fn", fn)
         timeout = checks.seconds("timeout", timeout)
-        chunksize = checks.whole("chunksize", chunksize, lowest=1)
+        pace = _Pace(1 if chunksize is None else checks.whole("chunksize", chunksize, lowest=1))
+        send = self._send_chunk if chunksize is not None or self._inline else partial(self._send_measured, pace)
         if buffersize is not None and not isinstance(buffersize, int):
             raise TypeError(f"buffersize must be an integer or None, not {buffersize!r}")
         if buffersize is not None and buffersize < 1:
             raise ValueError(f"buffersize must be None or > 0, not {buffersize!r}")
         deadline = None if timeout is None else time.monotonic() + timeout
-        chunks = _batched(zip(*iterables), chunksize)  # noqa: B905  (map stops with the shortest, as builtins.map)
-        first = (self.submit(_run_chunk, fn, chunk) for chunk in itertools.islice(chunks, buffersize))
-        results = self._results(deque(first), fn, chunks, deadline)
-        return itertools.chain.from_iterable(results)
+        chunks = _batched(zip(*iterables), pace)  # noqa: B905  (map stops with the shortest, as builtins.map)
+        sent = (send(fn, chunk) for chunk in chunks)
+        return itertools.chain.from_iterable(_results(deque(itertools.islice(sent, buffersize)), sent, deadline))
 
-    def _results(
-        self,
-        pending: deque[Future[list[T]]],
-        fn: Callable[..., T],
-        rest: Iterator[list[tuple[Any, ...]]],
-        deadline: float | None,
-    ) -> Iterator[Iterator[T]]:
+    def _send_chunk(self, fn: Callable[..., T], chunk: list[tuple[Any, ...]]) -> Future[list[T]]:
+        return self.submit(_run_chunk, fn, chunk)
+
+    def _send_measured(self, pace: _Pace, fn: Callable[..., T], chunk: list[tuple[Any, ...]]) -> Future[list[T]]:
+        began = time.perf_counter()
         try:
-            while pending:
-                chunk = next(rest, None)
-                yield _drain(pending.popleft().result(None if deadline is None else deadline - time.monotonic()))
-                if chunk is not None:
-                    pending.append(self.submit(_run_chunk, fn, chunk))
-        finally:
-            for future in pending:
-                future.cancel()
+            payload, constants = pack_call(_run_chunk, (fn, chunk), {})
+        except NotPicklableError:
+            return self._send_chunk(fn, chunk)  # the future tells
+        pace.note(len(chunk), time.perf_counter() - began)
+        return self._pool.submit(payload, constants, sink=partial(pace.on_event, len(chunk)))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Accept nothing more; finish what was submitted, or with ``cancel_futures`` only what already runs."""
@@ -179,13 +181,46 @@ def _run_here(fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any
     return future
 
 
+class _Pace:
+    """How many items the next chunk of a `map` has; as many as fit into `CHUNK_SECONDS` if their seconds are noted.
+
+    Args:
+        size: of the first one.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def note(self, count: int, seconds: float) -> None:
+        """So many items have taken so long, to be pickled or in a worker."""
+        fitting = int(CHUNK_SECONDS * count / max(seconds, 1e-9))
+        self.size = max(1, min(fitting, 2 * max(count, self.size), LARGEST_CHUNK))
+
+    def on_event(self, count: int, event: Event) -> None:
+        """Take note of the end of a chunk."""
+        if isinstance(event, Finished) and event.usage is not None:
+            self.note(count, event.usage.run_seconds)
+
+
+def _results(
+    pending: deque[Future[list[T]]], more: Iterator[Future[list[T]]], deadline: float | None
+) -> Iterator[Iterator[T]]:
+    try:
+        while pending:
+            yield _drain(pending.popleft().result(None if deadline is None else deadline - time.monotonic()))
+            pending.extend(itertools.islice(more, 1))
+    finally:
+        for future in pending:
+            future.cancel()
+
+
 def _run_chunk(fn: Callable[..., T], chunk: list[tuple[Any, ...]]) -> list[T]:
     return [fn(*items) for items in chunk]
 
 
-def _batched(items: Iterable[tuple[Any, ...]], size: int) -> Iterator[list[tuple[Any, ...]]]:
+def _batched(items: Iterable[tuple[Any, ...]], pace: _Pace) -> Iterator[list[tuple[Any, ...]]]:
     iterator = iter(items)
-    while chunk := list(itertools.islice(iterator, size)):
+    while chunk := list(itertools.islice(iterator, pace.size)):
         yield chunk
 
 

@@ -42,7 +42,6 @@ from procjob.pool.output import OutputRelay, forget
 from procjob.pool.pickling import loads, unpack_exception
 from procjob.pool.process import WorkerProcess, start_trackers
 from procjob.pool.records import Call, LiveWorker
-from procjob.pool.relay import named
 from procjob.pool.scheduler import Scheduler
 from procjob.pool.verdicts import Death, outcome_of
 
@@ -263,7 +262,6 @@ class Loop:
                     self._watch_writing(live)
                 live.let_go()
                 live.process.stderr_tail = ""
-                self._scheduler.started(worker, task, attempt, now)  # if it was not announced
                 return self._scheduler.finished_task(
                     worker, task, attempt, (outcome, live.process.pid), now, seconds=outcome.usage.run_seconds
                 )
@@ -325,7 +323,7 @@ class Loop:
                 self._selector.modify(fd, events, self._selector.get_key(fd).data)
 
     def _settle(self, call: Call, action: Settle) -> None:
-        result, exception, usage = outcome_of(action.verdict, named(call.describe), call.spec.limits, self._host)
+        result, exception, usage = outcome_of(action.verdict, call.describe, call.spec.limits, self._host)
         if call.sink is not None:
             call.sink(Finished(time.monotonic(), action.attempts, usage))
         call.future.settle(result, exception, cancelled=exception is None and isinstance(action.verdict, Stopped))

@@ -90,12 +90,12 @@ def dumps_call(
         raise NotPicklableError(explain_call(fn, args, kwargs, error)) from error
 
 
-def loads(data: bytes | memoryview | Contents | None, *, what: str) -> Any:
+def loads(data: bytes | memoryview | Contents | None, *, what: str | Callable[[], str]) -> Any:
     """Unpickle what `dumps` made.
 
     Args:
         data: the pickle, or what `procjob.pool.payload.pack` made of it; None: there was no room for it.
-        what: how the message calls it, such as ``"the result"``.
+        what: how the message calls it, such as ``"the result"``, or what returns that.
 
     Raises:
         RemoteError: anything was raised meanwhile, `SystemExit` and other `BaseException` included; it is the cause.
@@ -108,7 +108,7 @@ def loads(data: bytes | memoryview | Contents | None, *, what: str) -> Any:
     procjob.errors.RemoteError: the result could not be unpickled: _pickle.UnpicklingError: invalid load key, 'n'.
     """
     if data is None:
-        raise MemoryError(f"no memory, or no file descriptor, for {what}")
+        raise MemoryError(f"no memory, or no file descriptor, for {what if isinstance(what, str) else what()}")
     try:
         return unpack(data)
     except MemoryError:
@@ -116,7 +116,8 @@ def loads(data: bytes | memoryview | Contents | None, *, what: str) -> Any:
     except BaseException as error:
         if is_ctrl_c(error):
             raise
-        raise RemoteError(f"{what} could not be unpickled: {describe(error)}") from error
+        name = what if isinstance(what, str) else what()
+        raise RemoteError(f"{name} could not be unpickled: {describe(error)}") from error
 
 
 def _pickle(value: object, buffers: Buffers | None = None) -> bytes:

@@ -52,7 +52,8 @@ START_ATTEMPTS = 3
 FREE_RETRIES = 3
 #: Seconds between two looks at the memory of a worker whose task has a ``memory_limit``.
 MEASURE_EVERY = 0.05
-#: Seconds after which an unanswered stop makes the pool start a spare worker, so that it stands ready at the kill.
+#: Seconds after which an unanswered stop is repeated, and makes the pool start a spare worker, so that it stands ready at
+#: the kill.
 SPARE_AFTER = 0.05
 #: Seconds that an idle worker gets to leave by itself when the pool closes.
 EXIT_GRACE = 2.0
@@ -239,11 +240,13 @@ class Scheduler:
     def finished_task(
         self, worker_id: int, task_id: int, attempt: int, outcome: Any, now: float, *, seconds: float = SLOW
     ) -> list[Action]:
-        """A worker has let go of its task, which took it some seconds, and sent the outcome."""
+        """A worker has let go of its task, which took it some seconds, and sent the outcome; `started` may be left out."""
         worker = self._workers[worker_id]
         task = self._current(worker, task_id, attempt)
         if task is None:
             return []
+        if worker.phase is Phase.ASSIGNED:
+            self.started(worker_id, task_id, attempt, now)
         self.pace = min(SLOW, max(seconds, 0.9 * self.pace + 0.1 * seconds))
         settle = self._settle(task, task.stop or Completed(outcome))
         return [*self._freed(worker, now), settle]  # the next task first: it runs while this one is settled
@@ -254,7 +257,8 @@ class Scheduler:
         task = self._held[task_id]
         settle = self._settle(task, Stopped(StopReason.CANCEL))
         if task is worker.task:
-            return [settle, *self._freed(worker, now)]
+            # While some are about to be handed over ahead, no more are: the executor may keep back the last of them.
+            return [settle, *self._freed(worker, now, prefetch=not worker.ahead)]
         worker.ahead.remove(task)
         worker.recall_at = worker.recall_at if worker.ahead else None
         return [settle, *self._retire(now)]
@@ -263,9 +267,13 @@ class Scheduler:
         """The executor did not hand over the last ``count`` of the tasks that a worker was to hold ahead."""
         worker = self._workers[worker_id]
         actions: list[Action] = []
-        for _ in range(count):
+        for _ in range(min(count, len(worker.ahead))):
             actions += self._take_back(worker.ahead.pop())
+            count -= 1
         worker.recall_at = worker.recall_at if worker.ahead else None
+        if count and worker.task is not None:  # its end of the task before is known, but it has not gone on yet
+            actions += self._take_back(worker.task)
+            return actions + self._freed(worker, now)
         return actions + self._dispatch() + self._retire(now)
 
     def recalled(self, worker_id: int, count: int, now: float) -> list[Action]:
@@ -273,14 +281,7 @@ class Scheduler:
         worker = self._workers[worker_id]
         worker.unreturned += count
         worker.recall_at = None
-        actions: list[Action] = []
-        for _ in range(min(count, len(worker.ahead))):
-            actions += self._take_back(worker.ahead.pop())
-            count -= 1
-        if count and worker.task is not None:  # its end of the task before is known, but it has not gone on yet
-            actions += self._take_back(worker.task)
-            return actions + self._freed(worker, now)
-        return actions + self._dispatch() + self._retire(now)
+        return self.kept_back(worker_id, count, now)
 
     def returned(self, worker_id: int) -> None:
         """A worker has come across a recalled task and passed over it."""
@@ -336,6 +337,8 @@ class Scheduler:
         if worker.stopped_at is not None and now >= worker.stopped_at + SPARE_AFTER:
             worker.stopped_at = None
             self._spare_wanted = True
+            if worker.task is not None:  # asked once more: C code that calls Python may have swallowed the first
+                actions.append(Interrupt(worker.id, worker.task.spec.id, worker.task.attempt))
             actions += self._dispatch()
         if worker.measure_at is not None and now >= worker.measure_at:
             worker.measure_at = now + MEASURE_EVERY
@@ -358,7 +361,7 @@ class Scheduler:
         del self._held[task.spec.id]
         return Settle(task.spec.id, task.attempt + (task.started_at is not None), verdict)
 
-    def _freed(self, worker: _Worker, now: float) -> list[Action]:
+    def _freed(self, worker: _Worker, now: float, *, prefetch: bool = True) -> list[Action]:
         if worker.phase is Phase.DOOMED:  # the kill is on its way: what it says no longer makes it usable
             worker.task = None
             self._busy -= 1
@@ -369,7 +372,7 @@ class Scheduler:
             actions = self._dispatch()
         else:
             actions = self._advance(worker, now)
-        return actions + self._prefetch(worker, now) + self._retire(now)
+        return actions + (self._prefetch(worker, now) if prefetch else []) + self._retire(now)
 
     def _release(self, worker: _Worker) -> None:
         worker.phase, worker.task, worker.baseline = Phase.IDLE, None, None

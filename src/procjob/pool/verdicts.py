@@ -3,42 +3,43 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from procjob.errors import MemoryLimitExceeded, RemoteError, TimeLimitExceeded, WorkerDiedError
 from procjob.events import Usage
-from procjob.pool import wire
+from procjob.pool import foreign, wire
 from procjob.pool.actions import Completed, Died, Limits, Refused, Stopped, StopReason, Verdict
-from procjob.pool.foreign import describe
 from procjob.pool.pickling import add_note, loads, unpack_exception
+from procjob.pool.relay import named
 
 
 def outcome_of(
-    verdict: Verdict, name: str, limits: Limits, host: str
+    verdict: Verdict, describe: Callable[[], str] | None, limits: Limits, host: str
 ) -> tuple[Any, BaseException | None, Usage | None]:
     """Return the result or the exception, and the usage; neither for a cancel.
 
     Args:
         verdict: how the task ended.
-        name: how messages call the task.
+        describe: how messages call the task, see `procjob.pool.relay.named`.
         limits: those of the task.
         host: this machine.
     """
     match verdict:
         case Completed((wire.Outcome(wire.OutcomeKind.RETURNED, _, usage, value), _)):
             try:
-                return loads(value, what=f"the result of {name}"), None, usage
+                return loads(value, what=lambda: f"the result of {named(describe)}"), None, usage
             except (RemoteError, MemoryError) as exc:
                 return None, exc, usage
         case Completed((wire.Outcome(_, _, usage, value), pid)):
             exception = unpack_exception(value)
-            add_note(exception, f"procjob: raised by {name} in worker {pid} on {host}")
+            add_note(exception, f"procjob: raised by {named(describe)} in worker {pid} on {host}")
             return None, exception, usage
         case Stopped(reason, measured):
-            return None, _stop_error(name, limits, reason, measured), None
+            return None, _stop_error(named(describe), limits, reason, measured), None
         case Died(cause):
-            return None, cause.error(name), None
+            return None, cause.error(named(describe)), None
         case Refused(cause):
             return None, refusal(cause), None
         case _:
@@ -82,7 +83,7 @@ def refusal(cause: Any) -> WorkerDiedError:
         tail = f"\nLast lines of its standard error:\n{cause.stderr.rstrip()}" if cause.stderr.strip() else ""
         text, exitcode = f"the last one (pid {cause.pid}) {cause.how()}{tail}", cause.exitcode
     else:
-        text, exitcode = describe(cause), None
+        text, exitcode = foreign.describe(cause), None
     error = WorkerDiedError(f"workers cannot start: {text}", exitcode=exitcode)
     error.__cause__ = cause if isinstance(cause, BaseException) else None
     return error

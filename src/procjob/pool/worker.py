@@ -4,8 +4,10 @@ Started by `procjob.pool.process`; imported by name, so nothing here relies on `
 
 Invariants:
 - A frame is written whole: the interrupt waits while the main thread holds the channel (`Channel.busy`).
-- The interrupt carries (task, attempt) and raises only between `_armed` being set and cleared, at most once for each
-  attempt: it disarms itself before it raises. So it can never hit the next task, nor the loop.
+- The interrupt carries (task, attempt) and raises only between `_armed` being set and cleared, in a `try` that is all
+  around that. So it can never hit the next task, nor the loop.
+- It raises once for each time it is asked, and not while the one before is being handled, in a ``finally`` of the task,
+  say. One that C code has swallowed (some ignore whatever a callback raises) is so followed by another.
 - The parent writes the Interrupt frame before it sends the signal. A signal that comes before the task is armed is
   remembered (`_missed`) and looked at on arming.
 - A worker whose task was interrupted in the middle of an import ends without sending Finished: half-imported packages
@@ -216,13 +218,14 @@ class Worker:
                 outcome = wire.OutcomeKind.RAISED, pack_exception(exc), Buffers()
             self._armed = None
         except TaskInterrupt:
+            self._armed = None
             return wire.OutcomeKind.INTERRUPTED, b"", Buffers()
         return outcome
 
     def _call(self, call: wire.Body, buffers: Buffers) -> bytes:
         _, pickled = wire.parted(call, 0)
         fn, args, kwargs = loads(pickled, what="the call")
-        return dumps(fn(*args, **kwargs), label="result", buffers=buffers)
+        return dumps(constants.callable_of(fn)(*args, **kwargs), label="result", buffers=buffers)
 
     def _report(self, task: int, attempt: int, event: bytes) -> None:
         self._channel.send(wire.Report(task, attempt, event))
@@ -241,12 +244,20 @@ class Worker:
             self._interrupt_if_asked()
 
     def _interrupt_if_asked(self) -> None:
-        if self._armed is not None and self._channel.take_interrupt(*self._armed):
-            self._armed = None
-            self._spoiled = importing(sys._getframe())
+        if self._armed is not None and not being_handled() and self._channel.take_interrupt(*self._armed):
+            self._spoiled = self._spoiled or importing(sys._getframe())
             if self._session is not None:
                 self._session.stop_requested = True
             raise TaskInterrupt
+
+
+def being_handled() -> bool:
+    """Whether the caller is inside an ``except`` or ``finally`` that a `TaskInterrupt` has led to."""
+    exc, seen = sys.exception(), set()
+    while exc is not None and not isinstance(exc, TaskInterrupt) and id(exc) not in seen:
+        seen.add(id(exc))  # somebody may have made a ring of them
+        exc = exc.__context__
+    return isinstance(exc, TaskInterrupt)
 
 
 def importing(frame: FrameType | None) -> bool:
