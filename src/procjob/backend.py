@@ -71,11 +71,14 @@ class Backend:
         initargs: its arguments.
         threads_per_worker: threads of numerical libraries in each worker; None shares the cores granted.
         environment: variables to set in the workers.
+        warmup: names of modules that each worker imports before its first job. With this, also if it is empty, the
+            workers start at once, and one more as a spare that replaces one that dies; None: when there are jobs for them.
         store: a `procjob.Store`, or the path of its file: each job is recorded there, and its result kept.
 
     Raises:
         TypeError: an argument has the wrong type.
         ValueError: an argument is out of range.
+        ModuleNotFoundError: there is no module of a name in ``warmup``.
         NotPicklableError: the simulator cannot be sent to a worker.
         StoreError: the store cannot be opened.
 
@@ -103,6 +106,7 @@ class Backend:
         initargs: tuple[Any, ...] = (),
         threads_per_worker: int | None = None,
         environment: Mapping[str, str] | None = None,
+        warmup: Iterable[str] | None = None,
         store: Store | str | os.PathLike[str] | None = None,
     ) -> None:
         if simulator is None:
@@ -124,6 +128,7 @@ class Backend:
             "initargs": None if initargs == () else initargs,
             "threads_per_worker": threads_per_worker,
             "environment": environment,
+            "warmup": warmup,
         }
         given = {key: value for key, value in settings.items() if value is not None}
         self._store, self._owns_store = _opened(store)

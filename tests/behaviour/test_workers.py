@@ -47,6 +47,57 @@ def test_each_worker_runs_the_initializer_before_its_first_job():
     assert {value for _, value in seen} == {"ready"}
 
 
+def until(fact):
+    """Wait until a fact is true that no event tells."""
+    deadline = time.monotonic() + DEADLINE
+    while not fact():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_with_warmup_the_workers_start_at_once_and_have_the_modules_before_their_first_job():
+    with procjob.Backend(lambda name: name in sys.modules, workers=2, warmup=["json", "xml.dom.minidom"]) as backend:
+        until(lambda: len(backend.engine.worker_pids()) == 3)  # one is a spare
+        assert backend.run("xml.dom.minidom").result(DEADLINE)
+        assert not backend.run("turtle").result(DEADLINE)
+
+
+def test_a_warm_pool_that_is_never_used_leaves_no_process():
+    with procjob.ProcessPoolExecutor(2, warmup=()) as pool:
+        until(lambda: len(pool._pool.worker_pids()) == 3)
+        pids = pool._pool.worker_pids()
+    assert not any(map(psutil.pid_exists, pids))
+
+
+def test_a_warm_pool_replaces_a_worker_that_dies_by_its_spare():
+    with procjob.Backend(lambda fn: fn(), workers=1, warmup=()) as backend:
+        until(lambda: len(backend.engine.worker_pids()) == 2)
+        first = set(backend.engine.worker_pids())
+        with pytest.raises(procjob.WorkerDiedError):
+            backend.run(lambda: os._exit(1)).result(DEADLINE)
+        assert backend.run(os.getpid).result(DEADLINE) in first
+        until(lambda: len(backend.engine.worker_pids()) == 2)
+
+
+@pytest.mark.parametrize(
+    ("warmup", "kind"),
+    [(["no_such_module"], ModuleNotFoundError), ("json", TypeError), ([5], TypeError), ([""], ModuleNotFoundError)],
+)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_wrong_warmup_is_refused_before_anything_starts(warmup, kind, workers):
+    with pytest.raises(kind, match="warmup"):
+        procjob.Backend(abs, workers=workers, warmup=warmup)
+
+
+def test_a_module_that_cannot_be_imported_in_the_workers_is_told_by_the_first_run(tmp_path, monkeypatch):
+    (tmp_path / "breaks_on_import.py").write_text("raise ZeroDivisionError('at import')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with procjob.Backend(abs, workers=1, warmup=["breaks_on_import"]) as backend:
+        until(lambda: backend.engine._pool._loop.broken is not None)
+        with pytest.raises(procjob.WorkerDiedError, match=r"workers cannot start: ZeroDivisionError: at import"):
+            backend.run(-1)
+
+
 def test_numerical_libraries_share_the_cores_among_the_workers(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")

@@ -554,6 +554,22 @@ def test_a_closed_pool_lets_idle_workers_leave_once_what_others_held_ahead_has_b
     assert scheduler.finished_task(1, 1, 0, "result", 0.0) == [Retire(2), Settle(1, 1, Completed("result"))]
 
 
+def test_a_warm_pool_starts_all_workers_and_a_spare_and_replaces_one_that_dies_under_a_task():
+    scheduler = Scheduler(2)
+    assert scheduler.warm_up() == [StartWorker(1), StartWorker(2), StartWorker(3)]
+    assert scheduler.worker_ready(1, 0.0) == []
+    assert scheduler.submit(TaskSpec(1)) == [Assign(1, 1, 0)]
+    assert scheduler.worker_gone(1, "killed", 0.0) == [StartWorker(4)]
+    assert scheduler.worker_ready(2, 0.0) == [Assign(2, 1, 0)]
+
+
+def test_a_warm_pool_whose_idle_workers_die_does_not_start_workers_for_ever():
+    scheduler = Scheduler(1)
+    assert scheduler.warm_up() == [StartWorker(1), StartWorker(2)]
+    scheduler.worker_ready(1, 0.0)
+    assert scheduler.worker_gone(1, "killed", 0.0) == []
+
+
 def test_what_could_not_be_handed_over_ahead_is_at_the_head_of_the_queue_again():
     scheduler = with_tasks_ahead(3)
     assert scheduler.kept_back(1, 2, 0.0) == []
@@ -722,6 +738,7 @@ class Schedules(RuleBasedStateMachine):
         self.closing = False
         self.cancels_what_comes_back = False
         self.spare_wanted = False
+        self.warm = False
 
     # ------------------------------------------------------------ what the model knows
 
@@ -780,9 +797,11 @@ class Schedules(RuleBasedStateMachine):
                 assert self.broken is None
                 assert self.failures < START_ATTEMPTS or not before & {living.id for living in self.living()}
                 self.workers[worker] = ModelWorker(worker)
-                spare = self.spare_wanted and not self.closing
+                spare = (self.spare_wanted or self.warm) and not self.closing
                 assert self.queue or spare
-                assert len(self.living()) <= min(self.max_workers, len(self.queue) + len(self.held())) + spare
+                assert len(self.living()) <= spare + (
+                    self.max_workers if self.warm else min(self.max_workers, len(self.queue) + len(self.held()))
+                )
             case Measure(worker):
                 assert not self.workers[worker].doomed
                 assert self.workers[worker].task is None or self.workers[worker].task.stop is None
@@ -946,7 +965,7 @@ class Schedules(RuleBasedStateMachine):
                 settles = {task.id: (Refused(cause), task.begun) for task in self.queue}
                 self.queue.clear()
         elif worker.idle:
-            self.spare_wanted = False
+            self.spare_wanted = self.warm = False
         elif worker.task is not None:
             self.spare_wanted = True
             settles, again = self.taken_back(worker.ahead)
@@ -981,6 +1000,11 @@ class Schedules(RuleBasedStateMachine):
     @rule(limits=st.one_of(st.just(Limits()), some_limits), count=st.integers(1, 12))
     def submit_tiny_ones(self, limits: Limits, count: int) -> None:
         self.submit_all(replace(limits, memory_limit=None), count, prefetch=True)
+
+    @rule()
+    def warm_up(self) -> None:
+        self.warm = not self.closing
+        self.expect(self.scheduler.warm_up())
 
     def submit_all(self, limits: Limits, count: int, *, prefetch: bool) -> None:
         for _ in range(count):
@@ -1032,7 +1056,7 @@ class Schedules(RuleBasedStateMachine):
     @precondition(lambda self: self.closes and self.last_task > 3)
     @rule(cancel_queued=st.booleans(), stop_running=st.booleans())
     def close(self, cancel_queued: bool, stop_running: bool) -> None:
-        self.closing = True
+        self.closing, self.warm = True, False
         kept = self.queue
         if cancel_queued:
             starting = 0 if stop_running else sum(worker.starting for worker in self.workers.values())
@@ -1208,6 +1232,11 @@ class Schedules(RuleBasedStateMachine):
         if self.queue:
             assert len(self.held()) == self.max_workers or not any(w.idle for w in self.workers.values())
             assert self.held() or any(worker.starting for worker in self.workers.values())
+
+    @invariant()
+    def a_warm_pool_has_all_its_workers_and_a_spare(self) -> None:
+        if self.warm and self.failures < START_ATTEMPTS:
+            assert len(self.living()) == self.max_workers + 1
 
     @invariant()
     def a_closed_pool_keeps_nobody_who_has_nothing_to_do(self) -> None:

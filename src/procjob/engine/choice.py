@@ -27,6 +27,7 @@ def make_engine(workers: Any, settings: Mapping[str, Any]) -> Engine:
         workers = checks.whole("workers", workers, lowest=0, expected=", or None")
     if workers == 0 or in_worker():
         checks.worker_settings(None, (), settings.get("threads_per_worker"), settings.get("environment"))
+        checks.modules("warmup", settings.get("warmup"))
         return InlineEngine(**{key: settings[key] for key in ("initializer", "initargs") if key in settings})
     return ProcessEngine(workers, **settings)
 

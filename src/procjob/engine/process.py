@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -24,6 +24,8 @@ class ProcessEngine:
         initargs: its arguments.
         threads_per_worker: threads of numerical libraries in each worker; None shares the cores granted.
         environment: variables to set in the workers.
+        warmup: names of modules that each worker imports before its first task. With this, also if it is empty, the
+            workers start at once, and one more as a spare; None: when there are tasks for them.
     """
 
     capabilities = Capabilities(
@@ -43,6 +45,7 @@ class ProcessEngine:
         initargs: tuple[Any, ...] = (),
         threads_per_worker: int | None = None,
         environment: Mapping[str, str] | None = None,
+        warmup: Iterable[str] | None = None,
     ) -> None:
         self.workers = default_workers() if workers is None else checks.whole("workers", workers, lowest=1)
         self._pool = Pool(
@@ -51,6 +54,7 @@ class ProcessEngine:
             initargs=initargs,
             threads_per_worker=threads_per_worker,
             environment=environment,
+            warmup=warmup,
             finish_at_exit=False,
         )
         weakref.finalize(self, self._pool.close).atexit = False

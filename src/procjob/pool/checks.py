@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import operator
+import sys
 import threading
 from collections.abc import Iterable, Mapping
 from numbers import Real
@@ -76,6 +78,21 @@ def words(name: str, value: Any) -> tuple[str, ...]:
     found = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
     if isinstance(value, str) or not all(isinstance(word, str) for word in found):
         raise TypeError(f"{name} must be a list of strings, not {value!r}")
+    return found
+
+
+def modules(name: str, value: Any) -> tuple[str, ...]:
+    """Return names of modules as a tuple; None: none.
+
+    Raises:
+        TypeError: it is one string, or something in it is none.
+        ModuleNotFoundError: there is no such module, as far as can be told without importing anything.
+    """
+    found = () if value is None else words(name, value)
+    for module in found:
+        package = module.partition(".")[0]
+        if not package or (package not in sys.modules and importlib.util.find_spec(package) is None):
+            raise ModuleNotFoundError(f"{name}: there is no module {module!r} here; install it, or leave it out")
     return found
 
 

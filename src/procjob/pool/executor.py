@@ -40,6 +40,8 @@ class ProcessPoolExecutor(Executor):
         initargs: its arguments.
         threads_per_worker: threads of numerical libraries in each worker; None shares the cores granted.
         environment: variables to set in the workers.
+        warmup: names of modules that each worker imports before its first call. With this, also if it is empty, the
+            workers start at once, and one more as a spare; else when there are calls for them.
 
     Raises:
         ValueError: ``max_workers`` or ``threads_per_worker`` is less than 1.
@@ -60,15 +62,17 @@ class ProcessPoolExecutor(Executor):
         *,
         threads_per_worker: int | None = None,
         environment: Mapping[str, str] | None = None,
+        warmup: Iterable[str] | None = None,
     ) -> None:
+        self._inline = in_worker()
         self._pool = Pool(
             default_workers() if max_workers is None else checks.whole("max_workers", max_workers, lowest=1),
             initializer=initializer,
             initargs=initargs,
             threads_per_worker=threads_per_worker,
             environment=environment,
+            warmup=None if self._inline else warmup,
         )
-        self._inline = in_worker()
         # The finalizer must not keep the executor alive; the pool ends by itself when nothing is left to do.
         weakref.finalize(self, self._pool.close).atexit = False
 

@@ -108,6 +108,10 @@ class Loop:
         """Queue a task that is in the calls."""
         return self._scheduler.submit(spec)
 
+    def warm_up(self) -> list[Action]:
+        """Start all workers and a spare."""
+        return self._scheduler.warm_up()
+
     def stop(self, task: int) -> list[Action]:
         """Stop a task: it was cancelled."""
         return self._scheduler.stop(task, StopReason.CANCEL, time.monotonic())

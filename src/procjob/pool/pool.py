@@ -40,6 +40,7 @@ from procjob.pool.records import Call
 from procjob.pool.relay import captured_level
 from procjob.pool.threads import start_thread
 from procjob.pool.verdicts import refusal
+from procjob.pool.worker import initialize
 
 
 class Pool:
@@ -51,6 +52,7 @@ class Pool:
         initargs: its arguments.
         threads_per_worker: for the numerical libraries in the workers; None shares the cores granted.
         environment: further variables for the workers.
+        warmup: names of modules that each worker imports first. The workers, and a spare, start now; None: when needed.
         finish_at_exit: at interpreter exit, finish what was submitted (as concurrent.futures does) or stop it.
     """
 
@@ -62,12 +64,15 @@ class Pool:
         initargs: tuple[Any, ...] = (),
         threads_per_worker: int | None = None,
         environment: Mapping[str, str] | None = None,
+        warmup: Iterable[str] | None = None,
         finish_at_exit: bool = True,
     ) -> None:
         checks.worker_settings(initializer, initargs, threads_per_worker, environment)
+        modules = checks.modules("warmup", warmup)
         self.workers = workers
         self.finish_at_exit = finish_at_exit
-        self._initializer = b"" if initializer is None else dumps_call(initializer, tuple(initargs), {})
+        first = None if initializer is None else (initializer, tuple(initargs))
+        self._initializer = dumps_call(initialize, (modules, first), {}) if modules or first else b""
         self._environment = {**worker_environment(workers, threads_per_worker), **(environment or {})}
         captured_level()  # a wrong PROCJOB_LOG_LEVEL is told here, not by a worker
         self._ids = itertools.count(1)
@@ -77,6 +82,9 @@ class Pool:
         self._calls: dict[int, Call] = {}
         self._loop: Loop | None = None
         self._thread: threading.Thread | None = None
+        if warmup is not None:
+            self._loop = self._start()
+            self._loop.inbox.tell(self._loop.warm_up)
 
     def _start(self) -> Loop:
         spawn = partial(WorkerProcess, self._environment, captured_level(), self._initializer)

@@ -136,6 +136,7 @@ class Scheduler:
 
     max_workers: int
     pace: float = SLOW  # seconds that a task takes; rises at once and falls slowly
+    warm: bool = False  # all workers, and a spare, are to stand ready whether or not there are tasks
     closing: bool = False
     broken: Any = None
     _queue: OrderedDict[int, _Task] = field(default_factory=OrderedDict)
@@ -181,6 +182,11 @@ class Scheduler:
         )
         return self._dispatch()
 
+    def warm_up(self) -> list[Action]:
+        """Have all workers and a spare ready from now on."""
+        self.warm = not self.closing
+        return self._start_workers()
+
     def stop(self, task_id: int, reason: StopReason, now: float, measured: int = 0) -> list[Action]:
         """Take a task off the queue, or begin the stop ladder for it. A task already settled is left alone."""
         task = self._queue.pop(task_id, None)
@@ -196,7 +202,7 @@ class Scheduler:
 
     def close(self, now: float, *, cancel_queued: bool = False, stop_running: bool = False) -> list[Action]:
         """Accept nothing more and let the workers leave once nothing is left to do. May be called again, harder."""
-        self.closing = True
+        self.closing, self.warm = True, False
         actions: list[Action] = []
         if cancel_queued:
             # As with the standard executors, what has been handed over already is finished; here that is a task for
@@ -294,7 +300,7 @@ class Scheduler:
         self._doomed -= worker.phase is Phase.DOOMED
         if worker.phase is Phase.IDLE:
             self._idle.remove(worker)
-            self._spare_wanted = False  # it may have been the spare, and the next one would end the same way
+            self._spare_wanted = self.warm = False  # the next one might end the same way, and so on for ever
         actions: list[Action] = []
         if worker.phase is Phase.STARTING:
             actions += self._start_failed(cause, hopeless)
@@ -495,10 +501,10 @@ class Scheduler:
         alive = self._alive()
         if self.broken is not None or (alive and self._start_failures >= START_ATTEMPTS):
             return []
-        spare = self._spare_wanted and not self.closing
+        spare = (self._spare_wanted or self.warm) and not self.closing
         if not (self._queue or spare):
             return []
-        wanted = min(self.max_workers, self._busy + len(self._queue)) + spare
+        wanted = (self.max_workers if self.warm else min(self.max_workers, self._busy + len(self._queue))) + spare
         return [self._start_worker() for _ in range(wanted - alive)]
 
     def _start_worker(self) -> Action:

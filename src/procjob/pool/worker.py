@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import fcntl
+import importlib
 import logging
 import os
 import resource
@@ -30,6 +31,7 @@ import sys
 import termios
 import threading
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -258,6 +260,15 @@ def being_handled() -> bool:
         seen.add(id(exc))  # somebody may have made a ring of them
         exc = exc.__context__
     return isinstance(exc, TaskInterrupt)
+
+
+def initialize(modules: Iterable[str], first: tuple[Callable[..., object], tuple[Any, ...]] | None) -> None:
+    """Import modules, then call what the user wants to be called first."""
+    for name in modules:
+        importlib.import_module(name)
+    if first is not None:
+        fn, args = first
+        fn(*args)
 
 
 def importing(frame: FrameType | None) -> bool:

@@ -58,7 +58,7 @@ class ProcessBackend(Wrapping[BackendV2], BackendV2):
             nothing else. None divides the shots of few noisy or dynamic circuits without a seed, and no others.
             Circuits that save something are never divided so.
         **settings: further ones of `procjob.Backend`: ``time_limit``, ``memory_limit``, ``retries``, ``grace``,
-            ``initializer``, ``initargs``, ``threads_per_worker``, ``environment``, ``store``.
+            ``initializer``, ``initargs``, ``threads_per_worker``, ``environment``, ``warmup``, ``store``.
 
     Raises:
         TypeError: ``backend`` is no BackendV2, or another argument has the wrong type.

@@ -107,7 +107,7 @@ class ProcessSampler(_ProcessPrimitive[BaseSamplerV2], BaseSamplerV2):
             caller's process, inside ``run``.
         engine: what executes the jobs instead; see `procjob.Backend`.
         **settings: further ones of `procjob.Backend`: ``time_limit``, ``memory_limit``, ``retries``, ``grace``,
-            ``initializer``, ``initargs``, ``threads_per_worker``, ``environment``.
+            ``initializer``, ``initargs``, ``threads_per_worker``, ``environment``, ``warmup``.
 
     Raises:
         TypeError: ``sampler`` is no V2 sampler, or another argument has the wrong type.
@@ -189,7 +189,7 @@ class ProcessEstimator(_ProcessPrimitive[BaseEstimatorV2], BaseEstimatorV2):
             caller's process, inside ``run``.
         engine: what executes the jobs instead; see `procjob.Backend`.
         **settings: further ones of `procjob.Backend`: ``time_limit``, ``memory_limit``, ``retries``, ``grace``,
-            ``initializer``, ``initargs``, ``threads_per_worker``, ``environment``.
+            ``initializer``, ``initargs``, ``threads_per_worker``, ``environment``, ``warmup``.
 
     Raises:
         TypeError: ``estimator`` is no V2 estimator, or another argument has the wrong type.
