@@ -100,6 +100,16 @@ CANCELS = [
 ENDS = [end_with_a_result, end_with_an_exception, *CANCELS]
 
 
+def test_it_has_all_that_this_python_gives_to_a_future_and_its_condition(future):
+    plain = cf.Future()
+    assert vars(plain).keys() <= vars(future).keys()
+    of_a_condition = [name for name in vars(plain._condition) if not name.startswith("__")]
+    assert all(hasattr(future._condition, name) for name in of_a_condition)
+    with future._condition:
+        assert not future._condition.wait(0.001)
+        future._condition.notify_all()
+
+
 def test_it_is_running_only_from_the_moment_a_worker_says_so(future):
     assert not future.running()
     assert future.waiting()
