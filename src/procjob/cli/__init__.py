@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from procjob.cli.options import Usage, parser
+from procjob.cli.options import Usage, in_words_of_options, parser
 from procjob.cli.output import Output, complain, finish
 from procjob.cli.signals import second_ctrl_c_ends
 from procjob.errors import StoreError
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.given = given
             code: int = arguments.run(arguments, Output(as_json=arguments.json, quiet=arguments.quiet))
         except (Usage, StoreError) as exc:
-            complain(str(exc))
+            complain(in_words_of_options(str(exc)))
             return USAGE
         except KeyboardInterrupt:
             complain("interrupted")

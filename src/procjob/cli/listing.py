@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from procjob.cli.exporting import result_of
-from procjob.cli.options import Usage, add_command, add_store, found, opened, whole
+from procjob.cli.options import Usage, add_command, add_consent, add_store, found, in_words_of_options, opened, whole
 from procjob.cli.output import Output
 from procjob.errors import StoreError
 
@@ -37,6 +38,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     show.add_argument("id", metavar="ID", help="of a job or sweep; its beginning is enough")
     add_store(show, "the store")
+    add_consent(show)
     status = add_command(
         commands, "status", run_status, brief="sum up what a store has",
         about="Sum up what a store has: jobs and sweeps by status, points by target.",
@@ -65,7 +67,7 @@ def run_jobs(arguments: argparse.Namespace, out: Output) -> int:
 
 def run_show(arguments: argparse.Namespace, out: Output) -> int:
     """Show one of them."""
-    with opened(arguments.store) as store:
+    with opened(arguments.store, allow_pickle=arguments.allow_pickle) as store:
         kind, identity = found(store, arguments.id)
         shown = _shown_job(store.job(identity)) if kind == "job" else _shown_sweep(store, store.sweep(identity))
     if out.as_json:
@@ -135,19 +137,21 @@ def _sweep_entry(record: SweepRecord) -> dict[str, Any]:
 
 def _shown_job(job: StoredJob) -> dict[str, Any]:
     metrics = job.metrics()
+    read, unreadable = _read({"metadata": lambda: job.metadata, "result": lambda: result_of(job)})
     return {
         **_job_entry(job),
         "error": job.error_message(),
         "inputs": job.inputs(),
         "tags": list(job.tags),
-        "metadata": _readable(lambda: job.metadata),
+        "metadata": read["metadata"],
         "times": {status.name: _time(moment) for status, moment in metrics.timestamps.items()},
         "attempts": metrics.attempts,
         "host": metrics.host,
         "worker_pid": metrics.worker_pid,
         "cpu_seconds": metrics.cpu_seconds,
         "peak_rss": metrics.peak_rss,
-        "result": _readable(lambda: result_of(job)),
+        "result": read["result"],
+        "unreadable": unreadable,
     }
 
 
@@ -155,11 +159,13 @@ def _shown_sweep(store: Store, record: SweepRecord) -> dict[str, Any]:
     from procjob.sweeps.result import DONE, FAILED, error_text
     from procjob.sweeps.stored import load_sweep
 
-    shown = {**_sweep_entry(record), "seed": record.seed, "metadata": dict(record.metadata)}
-    try:
-        result = load_sweep(store, record.sweep_id)
-    except StoreError as exc:
-        return {**shown, "error": str(exc)}
+    read, unreadable = _read(
+        {"metadata": lambda: dict(record.metadata), "result": lambda: load_sweep(store, record.sweep_id)}
+    )
+    shown = {**_sweep_entry(record), "seed": record.seed, "metadata": read["metadata"], "unreadable": unreadable}
+    result = read["result"]
+    if result is None:
+        return shown
     first = next(iter(result.errors.values()), None)
     return {
         **shown,
@@ -173,20 +179,27 @@ def _shown_sweep(store: Store, record: SweepRecord) -> dict[str, Any]:
     }
 
 
-def _readable(read: Any) -> Any:
-    try:
-        return read()
-    except StoreError as exc:
-        return f"({exc})"
+def _read(readers: dict[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what can be read by name, None in the place of what cannot, and why not."""
+    values: dict[str, Any] = {}
+    unreadable: dict[str, str] = {}
+    for name, read in readers.items():
+        try:
+            values[name] = read()
+        except StoreError as exc:
+            values[name], unreadable[name] = None, in_words_of_options(str(exc))
+    return values, unreadable
 
 
 def _axes(record: SweepRecord) -> str:
     from procjob.sweeps.stored import points_of
 
     try:
+        if record.points is None:
+            return "points of an iterator"
         points = points_of(record)
     except StoreError:
-        return "points of an iterator" if record.points is None else "points of another kind"
+        return "points that cannot be read"
     return f"{len(points)} points of {', '.join(points.names)}"
 
 

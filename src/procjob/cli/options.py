@@ -94,6 +94,14 @@ def add_store(command: argparse.ArgumentParser, what: str) -> None:
     )  # fmt: skip
 
 
+def add_consent(command: argparse.ArgumentParser) -> None:
+    """Add the option of the commands that read results."""
+    command.add_argument(
+        "--allow-pickle", action="store_true",
+        help="also read results that somebody else has pickled: you consent that code in them may run",
+    )  # fmt: skip
+
+
 def whole(lowest: int) -> Any:
     """Return what reads a whole number."""
 
@@ -129,7 +137,7 @@ def new_path(path: Path, suffixes: tuple[str, ...]) -> Path:
     return path
 
 
-def opened(path: Path | None) -> Store:
+def opened(path: Path | None, *, allow_pickle: bool = False) -> Store:
     """Return a store that is there.
 
     Raises:
@@ -141,7 +149,14 @@ def opened(path: Path | None) -> Store:
         raise Usage(f"there is no store {path}")
     from procjob.store import Store
 
-    return Store(path)
+    return Store(path, allow_pickle=allow_pickle)
+
+
+def in_words_of_options(text: str) -> str:
+    """Return what a store says for somebody who gave options."""
+    return text.replace("open the store with Store(path, allow_pickle=True)", "give --allow-pickle").replace(
+        "wait longer with Store(path, timeout=...)", "try again"
+    )
 
 
 def found(store: Store, prefix: str) -> tuple[str, str]:

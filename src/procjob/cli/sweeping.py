@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from procjob.cli import records
 from procjob.cli.grids import SYNTAX, points_of
-from procjob.cli.options import Usage, add_command, add_execution, add_store, new_path, whole
+from procjob.cli.options import (
+    Usage,
+    add_command,
+    add_consent,
+    add_execution,
+    add_store,
+    in_words_of_options,
+    new_path,
+    whole,
+)
 from procjob.cli.output import Output, Stdout, complain, counted
 from procjob.cli.programs import TARGETS, need, remote_traceback, target_of
 from procjob.errors import JobError, NotPicklableError
@@ -64,6 +73,7 @@ def add(commands: Any) -> None:
         "--observable", action="append", metavar="PAULIS", help="of a circuit, such as ZZ: its mean is a result"
     )
     add_store(command, "keep finished points in this file, and do not run those that it has")
+    add_consent(command)
     command.add_argument("--output", type=Path, metavar="FILE", help="write results to FILE.csv, FILE.json or FILE.npz")
     command.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the results")
 
@@ -105,7 +115,7 @@ def _made(arguments: argparse.Namespace, points: Any, out: Output) -> Sweep:
             points,
             seed=arguments.seed,
             workers=arguments.workers,
-            store=arguments.store,
+            store=_store(arguments),
             progress=False if out.quiet else None,
             errors=arguments.errors,
             time_limit=arguments.time_limit,
@@ -115,6 +125,15 @@ def _made(arguments: argparse.Namespace, points: Any, out: Output) -> Sweep:
         )
     except (TypeError, ValueError, JobError) as exc:
         raise Usage(_in_words_of_options(str(exc))) from None
+
+
+def _store(arguments: argparse.Namespace) -> Any:
+    """Return what keeps points: a file that the sweep opens, or one that is opened with the user's consent."""
+    if arguments.store is None or not arguments.allow_pickle:
+        return arguments.store
+    from procjob.store import Store
+
+    return Store(arguments.store, allow_pickle=True)
 
 
 def _in_words_of_options(text: str) -> str:
@@ -186,7 +205,7 @@ def _tell_error(error: BaseException, job: Sweep, arguments: argparse.Namespace,
     if text is not None and not out.quiet:
         sys.stderr.write(text.rstrip() + "\n")
     told = [f"{type(error).__name__}: {error}", *(getattr(error, "__notes__", []))]
-    complain("\n  ".join(told))
+    complain(in_words_of_options("\n  ".join(told)))
     done = _done(job.result(partial=True))
     if arguments.store is not None:
         out.say(f"{counted(done, 'point')} saved in {arguments.store}; --errors store goes on where a point fails")

@@ -18,10 +18,11 @@ from procjob.status import JobStatus
 from procjob.store import points as rows
 from procjob.store.database import Database
 from procjob.store.jobs import JobTable
-from procjob.store.points import PointRecord, SweepRecord, Target
+from procjob.store.points import PointRecord, Target
 from procjob.store.query import JobQuery
 from procjob.store.recorder import Recorder
 from procjob.store.stored import StoredJob
+from procjob.store.sweeps import PUT_SWEEP, SWEEP_COLUMNS, SweepRecord, sweep_record, sweep_row
 
 #: Parameters of one statement at most; SQLite before 3.32 takes 999.
 _BATCH = 500
@@ -186,9 +187,9 @@ class Store:
 
     def put_sweep(self, record: SweepRecord) -> None:
         """Keep a sweep, or what has become of it."""
-        row = rows.sweep_row(record)
+        row = sweep_row(record)
         with self._database.write() as connection:
-            connection.execute(rows.PUT_SWEEP, row)
+            connection.execute(PUT_SWEEP, row)
 
     def sweep(self, sweep_id: str) -> SweepRecord:
         """Return a sweep.
@@ -197,12 +198,10 @@ class Store:
             StoreError: there is none with this id.
         """
         with self._database.read() as connection:
-            row = connection.execute(
-                f"SELECT {rows.SWEEP_COLUMNS} FROM sweeps WHERE sweep_id = ?", (sweep_id,)
-            ).fetchone()
+            row = connection.execute(f"SELECT {SWEEP_COLUMNS} FROM sweeps WHERE sweep_id = ?", (sweep_id,)).fetchone()
         if row is None:
             raise StoreError(f"there is no sweep {sweep_id!r} in {self.path}; Store.sweeps() lists those there are")
-        return rows.sweep_record(row, allow_pickle=self._allow_pickle)
+        return sweep_record(row, allow_pickle=self._allow_pickle)
 
     def sweeps(
         self,
@@ -224,11 +223,11 @@ class Store:
         order = "DESC" if descending else "ASC"
         with self._database.read() as connection:
             found = connection.execute(
-                f"SELECT {rows.SWEEP_COLUMNS} FROM sweeps WHERE name = coalesce(?, name) AND status = coalesce(?, status) "
+                f"SELECT {SWEEP_COLUMNS} FROM sweeps WHERE name = coalesce(?, name) AND status = coalesce(?, status) "
                 f"ORDER BY created {order}, rowid {order} LIMIT ? OFFSET ?",
                 (name, status, *_page(limit, skip)),
             ).fetchall()
-        return [rows.sweep_record(row, allow_pickle=self._allow_pickle) for row in found]
+        return [sweep_record(row, allow_pickle=self._allow_pickle) for row in found]
 
     def delete_sweep(self, sweep_id: str) -> bool:
         """Delete a sweep, but none of its points; return whether there was one."""

@@ -16,8 +16,7 @@ from procjob.metrics import JobMetrics
 from procjob.pool import checks
 from procjob.status import JOB_FINAL_STATES, JobStatus
 from procjob.store.jobs import COLUMNS, JobTable
-from procjob.store.points import blamed
-from procjob.store.values import decode
+from procjob.store.values import blamed, decode
 
 #: Seconds between two looks at a job that another process runs: SQLite tells nobody that something was written.
 _LOOK_EVERY = 0.1

@@ -22,7 +22,8 @@ import io
 import json
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
@@ -126,6 +127,41 @@ def decode(text: str, data: bytes | None, owner: str, *, allow_pickle: bool = Fa
         return members
 
     return _parsed(text, restored)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unread:
+    """A value that is read from the file, but not decoded yet: whoever lists others must not fail at it.
+
+    Attributes:
+        text: as it is kept.
+        data: its blob.
+        owner: what `encode` was told.
+        allow_pickle: the user's consent to load a pickle whoever wrote it.
+    """
+
+    text: str
+    data: bytes | None
+    owner: str
+    allow_pickle: bool
+
+    def read(self) -> Any:
+        """Return the value.
+
+        Raises:
+            StoreError: it is a pickle that may not be loaded, or damaged.
+        """
+        with blamed(self.owner):
+            return decode(self.text, self.data, self.owner, allow_pickle=self.allow_pickle)
+
+
+@contextmanager
+def blamed(what: str) -> Iterator[None]:
+    """Say in the error of a value what it belongs to."""
+    try:
+        yield
+    except StoreError as exc:
+        raise StoreError(f"{what} cannot be read: {exc}") from exc.__cause__
 
 
 # ---------------------------------------------------------------- to text
