@@ -198,6 +198,25 @@ def test_a_store_is_used_again_and_from_the_environment(call, monkeypatch, fonts
     assert "<svg" in Path("p.svg").read_text()
 
 
+def test_jobs_and_sweeps_are_found_by_their_tags(call):
+    call("run bell.qasm --workers 1 --simulator statevector --store s.db --tag bell --tag both")
+    call("sweep model.py:noisy --grid x=1,2 --workers 0 --store s.db --tag noisy --tag both")
+    for tag, kinds in (("both", ["job", "sweep"]), ("noisy", ["sweep"]), ("bell", ["job"]), ("none", [])):
+        entries = json.loads(call(f"jobs --store s.db --tag {tag} --json")[1])
+        assert sorted(entry["kind"] for entry in entries) == kinds
+    (entry,) = json.loads(call("jobs --store s.db --tag noisy --tag both --json")[1])
+    shown = json.loads(call(f"show {entry['id']} --store s.db --json")[1])
+    assert shown["tags"] == entry["tags"] == ["noisy", "both"]
+    assert "noisy" in call(f"show {entry['id']} --store s.db")[1]
+
+
+def test_a_sweep_that_failed_says_why_in_lists(call):
+    call("sweep model.py:root --grid x=4,-1 --workers 0 --store s.db")
+    (entry,) = json.loads(call("jobs --store s.db --json")[1])
+    assert (entry["status"], entry["about"]) == ("ERROR", "ValueError: no root of a negative number")
+    assert json.loads(call(f"show {entry['id']} --store s.db --json")[1])["error"] == entry["about"]
+
+
 def test_zipped_axes_and_axes_in_files(call, folder):
     (folder / "x.txt").write_text("# numbers\n1\n2\n")
     np.save("depth.npy", np.array([3, 4]))
@@ -260,7 +279,9 @@ def test_an_interrupted_process_shows_as_an_error(call, folder):
         process.kill()
         process.communicate(timeout=DEADLINE)
     (entry,) = json.loads(call("jobs --store s.db --status error --json")[1])
-    assert (entry["status"], entry["about"]) == ("ERROR", "interrupted: its process has ended")
+    assert entry["status"] == "ERROR"
+    assert entry["about"].startswith(f"interrupted: process {process.pid} on ")
+    assert json.loads(call("status s.db --json")[1])["sweeps"] == {"ERROR": 1}
 
 
 def test_the_installed_command_is_main():

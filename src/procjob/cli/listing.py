@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from procjob.cli.exporting import result_of
-from procjob.cli.options import Usage, add_command, add_consent, add_store, found, in_words_of_options, opened, whole
+from procjob.cli.options import add_command, add_consent, add_store, found, in_words_of_options, opened, whole
 from procjob.cli.output import Output
 from procjob.errors import StoreError
 
@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
     add_store(jobs, "the store")
     jobs.add_argument("--limit", type=whole(1), default=20, metavar="N", help="how many at most (default: 20)")
     jobs.add_argument("--status", type=str.upper, choices=_STATUSES, help="only those with this status")
-    jobs.add_argument("--tag", action="append", default=[], help="only jobs that have this tag")
+    jobs.add_argument("--tag", action="append", default=[], metavar="WORD", help="only those that have this tag")
     show = add_command(
         commands, "show", run_show, brief="show a job or a sweep of a store",
         about="Show a job or a sweep: status, times, what it is, what has become of it.",
@@ -51,11 +51,9 @@ def add(commands: Any) -> None:
 def run_jobs(arguments: argparse.Namespace, out: Output) -> int:
     """List jobs and sweeps."""
     with opened(arguments.store) as store:
-        entries = [_job_entry(job) for job in _jobs(store, arguments)]
-        if not arguments.tag:
-            limit = arguments.limit if arguments.status is None else None
-            entries += [_sweep_entry(record) for record in store.sweeps(limit=limit)]
-    entries = [entry for entry in entries if arguments.status in (None, entry["status"])]
+        query = {"limit": arguments.limit, "status": arguments.status, "tags": arguments.tag or None}
+        entries = [_job_entry(job) for job in store.jobs(**query)]
+        entries += [_sweep_entry(record) for record in store.sweeps(**query)]
     entries = sorted(entries, key=lambda entry: str(entry["created"]), reverse=True)[: arguments.limit]
     if out.as_json:
         out.json(entries)
@@ -79,11 +77,9 @@ def run_show(arguments: argparse.Namespace, out: Output) -> int:
 
 def run_status(arguments: argparse.Namespace, out: Output) -> int:
     """Sum up a store."""
-    from procjob.sweeps.stored import status_of
-
     with opened(arguments.path or arguments.store) as store:
         jobs = Counter(job.status().name for job in store.jobs(limit=None))
-        sweeps = Counter(status_of(record).name for record in store.sweeps(limit=None))
+        sweeps = Counter(record.status for record in store.sweeps(limit=None))
         targets = [
             {"target": target.name, "identity": target.identity[:8], **_by_status(store.count_points(number))}
             for number, target in store.targets()
@@ -102,13 +98,6 @@ def run_status(arguments: argparse.Namespace, out: Output) -> int:
 # ---------------------------------------------------------------- entries
 
 
-def _jobs(store: Store, arguments: argparse.Namespace) -> list[StoredJob]:
-    try:
-        return store.jobs(limit=arguments.limit, status=arguments.status, tags=arguments.tag or None)
-    except (TypeError, ValueError) as exc:
-        raise Usage(str(exc)) from None
-
-
 def _job_entry(job: StoredJob) -> dict[str, Any]:
     return {
         "id": job.job_id(),
@@ -118,20 +107,20 @@ def _job_entry(job: StoredJob) -> dict[str, Any]:
         "created": job.creation_date.isoformat(timespec="seconds"),
         "seconds": job.metrics().run_seconds,
         "about": job.error_message() or job.inputs(),
+        "tags": list(job.tags),
     }
 
 
 def _sweep_entry(record: SweepRecord) -> dict[str, Any]:
-    from procjob.sweeps.stored import status_of, was_interrupted
-
     return {
         "id": record.sweep_id,
         "kind": "sweep",
         "name": record.name,
-        "status": status_of(record).name,
+        "status": record.status,
         "created": _time(record.created),
         "seconds": record.updated - record.created if record.updated > record.created else None,
-        "about": "interrupted: its process has ended" if was_interrupted(record) else _axes(record),
+        "about": record.error or _axes(record),
+        "tags": list(record.tags),
     }
 
 
@@ -142,7 +131,6 @@ def _shown_job(job: StoredJob) -> dict[str, Any]:
         **_job_entry(job),
         "error": job.error_message(),
         "inputs": job.inputs(),
-        "tags": list(job.tags),
         "metadata": read["metadata"],
         "times": {status.name: _time(moment) for status, moment in metrics.timestamps.items()},
         "attempts": metrics.attempts,
@@ -162,7 +150,14 @@ def _shown_sweep(store: Store, record: SweepRecord) -> dict[str, Any]:
     read, unreadable = _read(
         {"metadata": lambda: dict(record.metadata), "result": lambda: load_sweep(store, record.sweep_id)}
     )
-    shown = {**_sweep_entry(record), "seed": record.seed, "metadata": read["metadata"], "unreadable": unreadable}
+    shown = {
+        **_sweep_entry(record),
+        "error": record.error,
+        "seed": record.seed,
+        "metadata": read["metadata"],
+        "provenance": dict(record.provenance),
+        "unreadable": unreadable,
+    }
     result = read["result"]
     if result is None:
         return shown
@@ -175,7 +170,7 @@ def _shown_sweep(store: Store, record: SweepRecord) -> dict[str, Any]:
         "results": list(result.names),
         "done": int((result.status == DONE).sum()),
         "failed": int((result.status == FAILED).sum()),
-        "error": None if first is None else error_text(first),
+        "error": record.error or (None if first is None else error_text(first)),
     }
 
 

@@ -83,6 +83,13 @@ def add_execution(command: argparse.ArgumentParser, *, of: str) -> None:
         "--workers", type=whole(0), metavar="N", help="number of worker processes; 0: none (default: the cores granted)"
     )
     command.add_argument("--time-limit", type=seconds, metavar="SECONDS", help=f"stop a {of} that executes for longer")
+    command.add_argument(
+        "--tag",
+        action="append",
+        default=[],
+        metavar="WORD",
+        help="a word to find it by in the store: procjob jobs --tag",
+    )
 
 
 def add_store(command: argparse.ArgumentParser, what: str) -> None:

@@ -98,6 +98,7 @@ def _submit(backend: Any, arguments: argparse.Namespace, path: Path, circuit: An
             fitted(circuit, backend.wrapped),
             shots=arguments.shots,
             seed_simulator=seed,
+            tags=arguments.tag,
             metadata={"file": str(path), "shots": arguments.shots, "seed": seed},
             **options,
         )

@@ -121,6 +121,7 @@ def _made(arguments: argparse.Namespace, points: Any, out: Output) -> Sweep:
             time_limit=arguments.time_limit,
             retries=arguments.retries,
             observables=arguments.observable,
+            tags=arguments.tag,
             **options,
         )
     except (TypeError, ValueError, JobError) as exc:

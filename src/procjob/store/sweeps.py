@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from procjob.store.values import Unread, encode
+from procjob.errors import StoreError
+from procjob.pool.foreign import describe
+from procjob.store.database import Database
+from procjob.store.processes import Processes
+from procjob.store.query import JobQuery
+from procjob.store.values import Unread, encode, encode_or_say_why, storable
 
 
 class _Late:
@@ -48,6 +57,9 @@ class SweepRecord:
         updated: Unix time.
         points: description of its points: anything that can be kept without pickle, and anything else if need be.
         metadata: kept with it.
+        tags: words to find it by.
+        error: type and text of what ended a sweep that is ERROR, or that it was interrupted; None for any other.
+        provenance: what `procjob.sweep` itself has to say of it, plain data: versions, whether the seed was drawn.
     """
 
     sweep_id: str
@@ -59,51 +71,146 @@ class SweepRecord:
     updated: float
     points: Any = _late()  # noqa: RUF009  (a descriptor, not a value that records share)
     metadata: Mapping[str, Any] = _late()
+    tags: tuple[str, ...] = ()
+    error: str | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """One true line."""
         return f"<SweepRecord {self.sweep_id[:8]} {self.status} {self.name}>"
 
 
-PUT_SWEEP = """
-    INSERT INTO sweeps (sweep_id, target_id, name, status, seed, created, updated, points, points_data, metadata,
-                        metadata_data)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (sweep_id) DO UPDATE SET
-        target_id=excluded.target_id, name=excluded.name, status=excluded.status, seed=excluded.seed,
-        created=excluded.created, updated=excluded.updated, points=excluded.points, points_data=excluded.points_data,
-        metadata=excluded.metadata, metadata_data=excluded.metadata_data
+COLUMNS = (
+    "sweep_id", "target_id", "name", "status", "seed", "created", "updated", "points", "points_data", "metadata",
+    "metadata_data", "tags", "error", "provenance",
+)  # fmt: skip
+_PUT = f"""
+    INSERT INTO sweeps ({", ".join(COLUMNS)}, process_id) VALUES ({", ".join("?" * len(COLUMNS))}, ?)
+    ON CONFLICT (sweep_id) DO UPDATE SET {", ".join(f"{name}=excluded.{name}" for name in (*COLUMNS[1:], "process_id"))}
 """
-SWEEP_COLUMNS = (
-    "sweep_id, target_id, name, status, seed, created, updated, points, points_data, metadata, metadata_data"
-)
+_GET = f"SELECT {', '.join(COLUMNS)} FROM sweeps"
+
+#: How sweeps have ended that could not be written, by file; for whoever in this process uses that file next.
+_owed: dict[Path, dict[str, SweepRecord]] = {}
+_owing = threading.Lock()
 
 
-def sweep_row(record: SweepRecord) -> tuple[Any, ...]:
+class SweepTable:
+    """The sweeps in a store.
+
+    Args:
+        database: the file.
+        processes: who writes to it.
+        allow_pickle: the user's consent to load pickles whoever wrote them.
+    """
+
+    def __init__(self, database: Database, processes: Processes, *, allow_pickle: bool) -> None:
+        self._database = database
+        self._processes = processes
+        self._allow_pickle = allow_pickle
+
+    def get(self, sweep_id: str) -> SweepRecord | None:
+        """Return a sweep; None if there is none."""
+        self._bring_up_to_date()
+        with self._database.read() as connection:
+            row = connection.execute(f"{_GET} WHERE sweep_id = ?", (sweep_id,)).fetchone()
+        return None if row is None else _record(row, allow_pickle=self._allow_pickle)
+
+    def find(self, query: JobQuery) -> list[SweepRecord]:
+        """Return the sweeps that are asked for."""
+        self._bring_up_to_date()
+        text, given = query.sql("name")
+        with self._database.read() as connection:
+            found = connection.execute(f"{_GET} {text}", given).fetchall()
+        return [_record(row, allow_pickle=self._allow_pickle) for row in found]
+
+    def put(self, record: SweepRecord) -> None:
+        """Keep a sweep of this process, or what has become of it.
+
+        Raises:
+            StoreError: its points cannot be kept, or the file cannot be written.
+        """
+        row = (*_row(record), self._processes.this())
+        with self._database.write() as connection:
+            connection.execute(_PUT, row)
+
+    def end(self, record: SweepRecord, *, timeout: float | None = None) -> None:
+        """Keep how a sweep has ended, unless it was deleted.
+
+        Raises:
+            StoreError: the file cannot be written; it is tried again when this process uses the file next, and a sweep that
+                was DONE is ERROR then, as its job.
+        """
+        try:
+            self._write_end(record, timeout)
+        except StoreError as exc:
+            if record.status == "DONE":
+                record = replace(record, status="ERROR", error=describe(exc))
+            with _owing:
+                _owed.setdefault(self._database.path, {})[record.sweep_id] = record
+            raise
+
+    def delete(self, sweep_id: str) -> bool:
+        """Delete a sweep; return whether there was one."""
+        with self._database.write() as connection:
+            return connection.execute("DELETE FROM sweeps WHERE sweep_id = ?", (sweep_id,)).rowcount > 0
+
+    def _bring_up_to_date(self) -> None:
+        with _owing:
+            owed = list(_owed.get(self._database.path, {}).values())
+        for record in owed:
+            with contextlib.suppress(StoreError):  # it is owed still
+                self._write_end(record, 0.0)
+                with _owing:
+                    _owed.get(self._database.path, {}).pop(record.sweep_id, None)
+        self._processes.interrupt_the_dead()
+
+    def _write_end(self, record: SweepRecord, timeout: float | None) -> None:
+        row = dict(zip(COLUMNS, _row(record), strict=True))
+        names = ("status", "updated", "points", "points_data", "error")
+        with self._database.write(timeout) as connection:
+            connection.execute(
+                f"UPDATE sweeps SET {', '.join(f'{name}=?' for name in names)} WHERE sweep_id = ?",
+                (*(row[name] for name in names), record.sweep_id),
+            )
+
+
+def _row(record: SweepRecord) -> tuple[Any, ...]:
     """Return the row of a sweep.
 
     Raises:
-        StoreError: points or metadata cannot be kept.
+        StoreError: its points cannot be kept.
     """
     owner = f"sweep {record.sweep_id}"
-    points = encode(record.points, f"{owner} points", label="points")
-    metadata = encode(dict(record.metadata), f"{owner} metadata", label="metadata")
-    seed = None if record.seed is None else str(record.seed)  # as text: it may have more than 64 bits
-    head = (record.sweep_id, record.target_id, record.name, record.status, seed, record.created, record.updated)
-    return (*head, *points, *metadata)
-
-
-def sweep_record(row: tuple[Any, ...], *, allow_pickle: bool) -> SweepRecord:
-    """Return the sweep of a row."""
-    sweep_id, target_id, name, status, seed, created, updated, points, points_data, metadata, metadata_data = row
-    return SweepRecord(
-        sweep_id,
-        target_id,
-        name,
-        status,
-        None if seed is None else int(seed),
-        created,
-        updated,
-        Unread(points, points_data, f"sweep {sweep_id} points", allow_pickle),
-        Unread(metadata, metadata_data, f"sweep {sweep_id} metadata", allow_pickle),  # type: ignore[arg-type]
+    return (
+        record.sweep_id,
+        record.target_id,
+        record.name,
+        record.status,
+        None if record.seed is None else str(record.seed),  # as text: it may have more than 64 bits
+        record.created,
+        record.updated,
+        *encode(record.points, f"{owner} points", label="points"),
+        *encode_or_say_why(dict(record.metadata), f"{owner} metadata", label="metadata"),
+        storable(json.dumps(record.tags, ensure_ascii=False)),
+        record.error and storable(record.error),
+        json.dumps(dict(record.provenance)),
     )
+
+
+def _record(row: tuple[Any, ...], *, allow_pickle: bool) -> SweepRecord:
+    """Return the sweep of a row.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    fields = dict(zip(COLUMNS, row, strict=True))
+    owner = f"sweep {fields['sweep_id']}"
+    for name in ("points", "metadata"):
+        fields[name] = Unread(fields[name], fields.pop(f"{name}_data"), f"{owner} {name}", allow_pickle)
+    try:
+        fields["seed"] = None if fields["seed"] is None else int(fields["seed"])
+        fields["tags"], fields["provenance"] = tuple(json.loads(fields["tags"])), dict(json.loads(fields["provenance"]))
+    except (TypeError, ValueError) as exc:
+        raise StoreError(f"{owner} is damaged: {exc!r}") from exc
+    return SweepRecord(**fields)

@@ -2,8 +2,11 @@
 
 import datetime as dt
 import gzip
+import sqlite3
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
+from socket import gethostname
 
 import numpy as np
 import pytest
@@ -85,6 +88,23 @@ def test_an_old_sweep_of_somebody_else_is_read_with_consent(path):
         record = store.sweep("cccc" * 8)
         assert (record.points, record.metadata) == (Fraction(1, 2), {"by": Fraction(1, 7)})
         assert store.get_points(record.target_id, [bytes(16)])[bytes(16)].value == Fraction(1, 3)
+
+
+def test_an_old_sweep_whose_process_is_gone_is_an_error(path):
+    with closing(
+        sqlite3.connect(path, isolation_level=None)
+    ) as connection:  # as if this machine had been started again
+        connection.execute("UPDATE sweeps SET metadata = replace(metadata, '\"golden\"', ?)", (f'"{gethostname()}"',))
+    with Store(path) as store:
+        drawn = store.sweeps(name="drawn")[0]
+        assert (drawn.status, drawn.provenance["drawn"], drawn.metadata) == ("ERROR", True, {})
+        assert drawn.error.startswith(f"interrupted: process 1 on {gethostname()}")
+        assert [record.name for record in store.sweeps(status="DONE")] == ["foreign", "energy"]
+
+
+def test_of_another_machine_nobody_can_tell(path):
+    with Store(path) as store:
+        assert store.sweeps(name="drawn")[0].status == "RUNNING"
 
 
 def test_an_archive_comes_back_as_it_was_saved():
