@@ -25,7 +25,7 @@ What is exported is the id of a job or sweep in the store of --store, the file o
 (or all jobs, if it has no sweeps), or the NPZ file of a result.
 """
 _ABOUT_PLOT = """\
-Draw the results of a sweep: lines with error bars, or a heat map for two long axes.
+Draw the results of a sweep: lines with error bars, points for categories, or a heat map for two long axes of numbers.
 
 What is drawn is the id of a sweep in the store of --store, the file of a store, of which the newest sweep is taken, or the
 NPZ file of a result. What --x, --y and --by leave open is chosen.
@@ -53,7 +53,7 @@ def add(commands: Any) -> None:
     plot.add_argument("--x", metavar="NAME", help="axis or result along the picture")
     plot.add_argument("--y", metavar="NAME", help="result that is drawn")
     plot.add_argument("--by", metavar="NAME", help="axis that tells lines apart; the other axis of a heat map")
-    plot.add_argument("--kind", choices=("line", "points", "heatmap"))
+    plot.add_argument("--kind", choices=("line", "points", "heatmap"), help="default: what fits")
     plot.add_argument(
         "--output",
         type=Path,

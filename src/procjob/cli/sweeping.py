@@ -75,7 +75,7 @@ def add(commands: Any) -> None:
     add_store(command, "keep finished points in this file, and do not run those that it has")
     add_consent(command)
     command.add_argument("--output", type=Path, metavar="FILE", help="write results to FILE.csv, FILE.json or FILE.npz")
-    command.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the results")
+    command.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the results, as procjob plot does")
 
 
 def run(arguments: argparse.Namespace, out: Output) -> int:
