@@ -109,6 +109,25 @@ def add_consent(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_backend(command: argparse._ActionsContainer) -> None:
+    """Add ``--backend``."""
+    command.add_argument(
+        "--backend", metavar="MODULE:OBJECT",
+        help="a backend of Qiskit's, or what makes one: qiskit_aer:AerSimulator, file.py:noisy",
+    )  # fmt: skip
+
+
+def shot_count(text: str) -> int | None:
+    """Read a number of shots; None for exact values."""
+    if text.lower() == "none":
+        return None
+    try:
+        count: int = whole(1)(text)
+    except argparse.ArgumentTypeError as exc:
+        raise argparse.ArgumentTypeError(f"{exc}; none gives exact values") from None
+    return count
+
+
 def whole(lowest: int) -> Any:
     """Return what reads a whole number."""
 

@@ -161,6 +161,11 @@ class Sweep(Job):
         """The seed of the sweep, given or drawn."""
         return self._seed
 
+    @property
+    def seed_is_from_store(self) -> bool:
+        """Whether the seed is the one that was drawn when the store was first given the same target."""
+        return self._keeper is not None and self._keeper.seed_is_from_store
+
     def reusable(self) -> int:
         """Return how many of the points the store has, so that they would not be run; 0 without a store.
 

@@ -68,6 +68,7 @@ class StoreKeeper:
         target_id = store.target_id(stored)
         before = _seed_of_last(store, target.name, target_id) if seed is None and target.seeded else None
         self.seed = seed if seed is not None else before if before is not None else drawn
+        self.seed_is_from_store = before is not None
         _tell_changes(store, stored, target_id)
         now = time.time()
         self._record = SweepRecord(
