@@ -118,6 +118,8 @@ def _source(arguments: argparse.Namespace, out: Output) -> SweepResult | list[St
     if path.is_file():
         with opened(path, allow_pickle=arguments.allow_pickle) as store:
             return _newest(store, out)
+    if path.is_dir():
+        raise Usage(f"{path} is a folder; name the file of a store in it")
     if arguments.store is None:
         raise Usage(f"there is no file {path}; if it is an id, name its store with --store, or in PROCJOB_STORE")
     with opened(arguments.store, allow_pickle=arguments.allow_pickle) as store:
@@ -160,8 +162,11 @@ def _export_jobs(jobs: Iterable[StoredJob], kind: str, path: Path | None) -> int
     if path is None:
         write(read, Stdout())
     else:
-        with new_file(path) as file:
-            write(read, file)
+        try:
+            with new_file(path) as file:
+                write(read, file)
+        except OSError as exc:
+            raise Usage(f"{path} cannot be written: {exc.strerror}") from None
     unread = [error for job, _, error in read if error is not None and job.done()]
     if unread:
         complain(f"{counted(len(unread), 'result')} cannot be read; {unread[0]}")

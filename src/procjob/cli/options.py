@@ -160,6 +160,10 @@ def new_path(path: Path, suffixes: tuple[str, ...]) -> Path:
         raise Usage(f"{path} must end with {' or '.join(suffixes)}")
     if not path.parent.is_dir():
         raise Usage(f"there is no folder {path.parent} for {path.name}; make it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise Usage(f"{path} cannot be written: the folder is read-only")
+    if path.is_dir():
+        raise Usage(f"{path} is a folder; name a file")
     return path
 
 

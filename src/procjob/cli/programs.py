@@ -84,6 +84,8 @@ def fit(circuit: Any, backend: Any) -> Any:
 
 def _object(module: str, name: str) -> Any:
     """Return what a module or Python file has under a name."""
+    if not name or (not module.endswith(".py") and not all(map(str.isidentifier, module.split(".")))):
+        raise Usage(f"'{module}:{name}' names nothing; write module:name or file.py:name")
     found: Any = _module_of_file(Path(module)) if module.endswith(".py") else _imported(module)
     for part in name.split("."):
         if not hasattr(found, part):

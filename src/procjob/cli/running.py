@@ -15,6 +15,8 @@ from procjob.cli.options import Usage, add_backend, add_command, add_execution, 
 from procjob.cli.output import Output, complain, counted
 from procjob.cli.programs import backend_of, circuit_of, fit, need
 
+#: Simulators take integers of 64 bits.
+_TOO_LARGE = 1 << 63
 _EXAMPLES = """\
   procjob run bell.qasm --shots 4096 --seed 7
   procjob run *.qasm --json --time-limit 60 > counts.json
@@ -54,6 +56,9 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace, out: Output) -> int:
     """Run it."""
+    for name, value in (("--seed", arguments.seed), ("--shots", arguments.shots)):
+        if value is not None and value >= _TOO_LARGE:
+            raise Usage(f"{name} must be less than 2**63, not {value}")
     circuits = [circuit_of(path) for path in arguments.files]
     _check(arguments.files, circuits)
     seed = secrets.randbits(31) if arguments.seed is None else arguments.seed
@@ -198,7 +203,7 @@ def _report(arguments: argparse.Namespace, jobs: Sequence[Any], seed: int | None
     found = [_entry(path, job, arguments.shots, seed) for path, job in zip(arguments.files, jobs, strict=True)]
     for entry in found:
         if entry["error"] is not None:
-            complain(f"{entry['file']}: {entry['status']}: {entry['error']}")
+            complain(f"{entry['file']}: {entry['status']}: {' '.join(entry['error'].split())}")
     if out.as_json:
         out.json(found)
     else:

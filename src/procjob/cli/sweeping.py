@@ -48,7 +48,7 @@ With --store the same command goes on where it was interrupted.
 
 
 #: Arguments of `procjob.sweep` that are options here.
-_ARGUMENTS = re.compile(r"\b(backend|shots|store|version|workers)=")
+_ARGUMENTS = re.compile(r"\b(backend|shots|store|version|workers)=(?=(\S)?)")
 
 
 def add(commands: Any) -> None:
@@ -167,7 +167,9 @@ def _in_words_of_options(text: str) -> str:
         return f"{text.partition(';')[0]}; give --observable, or add a measure statement"
     if "it has none" in text:
         return f"{text}; in OpenQASM 3 parameters are free that are declared so: input float theta;"
-    return _ARGUMENTS.sub(lambda found: f"--{'target-version' if found[1] == 'version' else found[1]}", text)
+    return _ARGUMENTS.sub(
+        lambda found: f"--{'target-version' if found[1] == 'version' else found[1]}{' ' * bool(found[2])}", text
+    )
 
 
 def _tell_reusable(job: Sweep, arguments: argparse.Namespace, count: int, out: Output) -> None:

@@ -17,6 +17,8 @@ from procjob.simulators import Plan, StatevectorSimulator, compile  # noqa: A004
 from procjob.simulators.inputs import check_one_state
 from procjob.simulators.plan import place_bits
 
+#: Characters of a program: more is something else, or never ends.
+_MOST = 100_000_000
 #: Probabilities below this are rounding.
 _NOISE = 1e-14
 _COMMENTS = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -32,7 +34,10 @@ def read_program(path: Path) -> QuantumCircuit:
         OSError: it cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_MOST + 1)
+        if len(text) > _MOST:
+            raise ValueError(f"it has more than {_MOST:,} characters")
         version = _VERSION.match(_COMMENTS.sub(" ", text))
         circuit = loads_qasm2(text) if version is not None and version[1] == "2" else loads_qasm3(text)
     except (QiskitError, ValueError) as exc:

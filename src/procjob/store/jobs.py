@@ -34,7 +34,6 @@ _CLAIM = """
     INSERT OR IGNORE INTO jobs (job_id, backend, status, created, times, attempts, tags, metadata, process_id)
     VALUES (?, ?, 'INITIALIZING', ?, '{}', 0, '[]', '{}', ?)
 """
-_GET = f"SELECT {', '.join(COLUMNS)} FROM jobs"
 
 
 def job_row(job: Job, inputs: str) -> tuple[Any, ...]:
@@ -90,17 +89,17 @@ class JobTable:
 
     def get(self, job_id: str) -> tuple[Any, ...] | None:
         """Return the row of a job; None if there is none."""
-        self._processes.interrupt_the_dead()
-        with self._database.read() as connection:
-            row: tuple[Any, ...] | None = connection.execute(f"{_GET} WHERE job_id = ?", (job_id,)).fetchone()
-        return row
+        found = self._select("WHERE job_id = ?", [job_id])
+        return found[0] if found else None
 
     def find(self, query: JobQuery) -> list[tuple[Any, ...]]:
         """Return the rows that are asked for."""
-        self._processes.interrupt_the_dead()
-        text, given = query.sql()
+        return self._select(*query.sql())
+
+    def _select(self, terms: str, given: Sequence[Any]) -> list[tuple[Any, ...]]:
+        source = self._processes.up_to_date("jobs", COLUMNS)
         with self._database.read() as connection:
-            return connection.execute(f"{_GET} {text}", given).fetchall()
+            return connection.execute(f"SELECT {', '.join(COLUMNS)} FROM {source} {terms}", given).fetchall()
 
     def put(self, rows: Sequence[tuple[tuple[Any, ...], bool]]) -> None:
         """Write rows, each with whether it is there already; one that was deleted meanwhile is not made again."""

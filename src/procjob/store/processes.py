@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
 from sqlite3 import Connection
 
+from procjob.errors import StoreError
 from procjob.store.database import Database
 from procjob.store.machine import Process
 
@@ -33,14 +35,34 @@ class Processes:
             self._known = pid, number
         return self._known[1]
 
-    def interrupt_the_dead(self) -> None:
-        """Make ERROR of what has not ended before its process had."""
+    def up_to_date(self, table: str, columns: Sequence[str]) -> str:
+        """Return what to read a table from: what has not ended before its process had is ERROR in it.
+
+        This is written to the file, so it is the table; while another process writes, it is a view of it.
+
+        Args:
+            table: its name.
+            columns: of it, what is read.
+        """
         with self._database.read() as connection:
             gone = _gone(connection)
         if gone:
-            with self._database.write() as connection:
-                for number, process in gone:
-                    _interrupt(connection, number, process)
+            try:
+                with self._database.write(timeout=0.0) as connection:
+                    for name in _EXECUTED:
+                        connection.execute(
+                            f"UPDATE {name} SET status = 'ERROR', error = {_error(name)} WHERE {_left_behind(gone)}"
+                        )
+            except StoreError:
+                shown = {"status": "'ERROR'", "error": _error(table)}
+                columns = [
+                    f"CASE WHEN {_left_behind(gone)} THEN {shown[name]} ELSE {name} END AS {name}"
+                    if name in shown
+                    else name
+                    for name in columns
+                ]
+                return f"(SELECT rowid AS rowid, {', '.join(columns)} FROM {table})"
+        return table
 
 
 def _number(connection: Connection, process: Process) -> int:
@@ -54,19 +76,21 @@ def _number(connection: Connection, process: Process) -> int:
     return found
 
 
-def _gone(connection: Connection) -> list[tuple[int, Process]]:
+def _gone(connection: Connection) -> list[int]:
     """Return those of the processes with something that is not final which have ended."""
     columns = ", ".join(Process._fields)
     owners = " UNION ".join(f"SELECT process_id FROM {table} WHERE {_OPEN}" for table in _EXECUTED)
     found = connection.execute(f"SELECT process_id, {columns} FROM processes WHERE process_id IN ({owners})").fetchall()
-    processes = [(number, Process(*fields)) for number, *fields in found]
-    return [(number, process) for number, process in processes if process.is_gone()]
+    return [number for number, *fields in found if Process(*fields).is_gone()]
 
 
-def _interrupt(connection: Connection, number: int, process: Process) -> None:
-    """Make ERROR of what a process has left behind."""
-    for table, noun in _EXECUTED.items():
-        error = f"interrupted: process {process.pid} on {process.host} ended before the {noun} was final"
-        connection.execute(
-            f"UPDATE {table} SET status='ERROR', error=? WHERE process_id = ? AND {_OPEN}", (error, number)
-        )
+def _left_behind(gone: Iterable[int]) -> str:
+    return f"{_OPEN} AND process_id IN ({', '.join(map(str, gone))})"
+
+
+def _error(table: str) -> str:
+    """Return what is written as the error of an interrupted row of a table, in SQL."""
+    return (
+        f"(SELECT 'interrupted: process ' || pid || ' on ' || host || ' ended before the {_EXECUTED[table]} was final' "
+        f"FROM processes WHERE processes.process_id = {table}.process_id)"
+    )

@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from procjob.errors import StoreError
 from procjob.pool.foreign import describe
+from procjob.status import JobStatus
 from procjob.store.database import Database
 from procjob.store.processes import Processes
 from procjob.store.query import JobQuery
-from procjob.store.values import Unread, encode, encode_or_say_why, storable
+from procjob.store.values import Unread, check_times, encode, encode_or_say_why, storable
 
 
 class _Late:
@@ -88,7 +89,6 @@ _PUT = f"""
     INSERT INTO sweeps ({", ".join(COLUMNS)}, process_id) VALUES ({", ".join("?" * len(COLUMNS))}, ?)
     ON CONFLICT (sweep_id) DO UPDATE SET {", ".join(f"{name}=excluded.{name}" for name in (*COLUMNS[1:], "process_id"))}
 """
-_GET = f"SELECT {', '.join(COLUMNS)} FROM sweeps"
 
 #: How sweeps have ended that could not be written, by file; for whoever in this process uses that file next.
 _owed: dict[Path, dict[str, SweepRecord]] = {}
@@ -111,18 +111,12 @@ class SweepTable:
 
     def get(self, sweep_id: str) -> SweepRecord | None:
         """Return a sweep; None if there is none."""
-        self._bring_up_to_date()
-        with self._database.read() as connection:
-            row = connection.execute(f"{_GET} WHERE sweep_id = ?", (sweep_id,)).fetchone()
-        return None if row is None else _record(row, allow_pickle=self._allow_pickle)
+        found = self._select("WHERE sweep_id = ?", [sweep_id])
+        return found[0] if found else None
 
     def find(self, query: JobQuery) -> list[SweepRecord]:
         """Return the sweeps that are asked for."""
-        self._bring_up_to_date()
-        text, given = query.sql("name")
-        with self._database.read() as connection:
-            found = connection.execute(f"{_GET} {text}", given).fetchall()
-        return [_record(row, allow_pickle=self._allow_pickle) for row in found]
+        return self._select(*query.sql("name"))
 
     def put(self, record: SweepRecord) -> None:
         """Keep a sweep of this process, or what has become of it.
@@ -155,7 +149,14 @@ class SweepTable:
         with self._database.write() as connection:
             return connection.execute("DELETE FROM sweeps WHERE sweep_id = ?", (sweep_id,)).rowcount > 0
 
-    def _bring_up_to_date(self) -> None:
+    def _select(self, terms: str, given: Sequence[Any]) -> list[SweepRecord]:
+        self._write_what_is_owed()
+        source = self._processes.up_to_date("sweeps", COLUMNS)
+        with self._database.read() as connection:
+            found = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM {source} {terms}", given).fetchall()
+        return [_record(row, allow_pickle=self._allow_pickle) for row in found]
+
+    def _write_what_is_owed(self) -> None:
         with _owing:
             owed = list(_owed.get(self._database.path, {}).values())
         for record in owed:
@@ -163,7 +164,6 @@ class SweepTable:
                 self._write_end(record, 0.0)
                 with _owing:
                     _owed.get(self._database.path, {}).pop(record.sweep_id, None)
-        self._processes.interrupt_the_dead()
 
     def _write_end(self, record: SweepRecord, timeout: float | None) -> None:
         row = dict(zip(COLUMNS, _row(record), strict=True))
@@ -206,11 +206,13 @@ def _record(row: tuple[Any, ...], *, allow_pickle: bool) -> SweepRecord:
     """
     fields = dict(zip(COLUMNS, row, strict=True))
     owner = f"sweep {fields['sweep_id']}"
+    check_times(owner, fields, ("created", "updated"))
     for name in ("points", "metadata"):
         fields[name] = Unread(fields[name], fields.pop(f"{name}_data"), f"{owner} {name}", allow_pickle)
     try:
         fields["seed"] = None if fields["seed"] is None else int(fields["seed"])
         fields["tags"], fields["provenance"] = tuple(json.loads(fields["tags"])), dict(json.loads(fields["provenance"]))
-    except (TypeError, ValueError) as exc:
+        JobStatus[fields["status"]]
+    except (TypeError, ValueError, KeyError) as exc:
         raise StoreError(f"{owner} is damaged: {exc!r}") from exc
     return SweepRecord(**fields)
