@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from procjob.cli import records
-from procjob.cli.options import Usage, add_command, add_consent, add_store, found, in_words_of_options, new_path, opened
+from procjob.cli.options import Usage, add_command, add_store, found, in_words_of_options, new_path, opened
 from procjob.cli.output import Output, Stdout, complain, counted, new_file, plain
 from procjob.errors import StoreError
 
@@ -42,8 +42,7 @@ def add(commands: Any) -> None:
     export.add_argument("source", metavar="ID|STORE|FILE.npz", help="what is exported")
     export.add_argument("--format", choices=records.FORMATS, help="default: the ending of --output, else csv")
     export.add_argument("--output", type=Path, metavar="FILE", help="where to; default: stdout")
-    add_store(export, "the store")
-    add_consent(export)
+    add_store(export, consent=True)
     plot = add_command(
         commands, "plot", run_plot, brief="draw a sweep", about=_ABOUT_PLOT,
         examples="  procjob plot energy.db --output energy.png\n"
@@ -60,8 +59,7 @@ def add(commands: Any) -> None:
         metavar="FILE.png",
         help=f"{', '.join(records.PICTURES)} (default: named like the source)",
     )
-    add_store(plot, "the store")
-    add_consent(plot)
+    add_store(plot, consent=True)
 
 
 def run_export(arguments: argparse.Namespace, out: Output) -> int:

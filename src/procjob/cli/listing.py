@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from procjob.cli.exporting import result_of
-from procjob.cli.options import add_command, add_consent, add_store, found, in_words_of_options, opened, whole
+from procjob.cli.options import add_command, add_store, found, in_words_of_options, opened, whole
 from procjob.cli.output import Output
 from procjob.errors import StoreError
 
@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
         about="List the jobs and sweeps of a store, the newest first.",
         examples="  procjob jobs --store energy.db\n  procjob jobs --store energy.db --status ERROR --limit 100 --json\n",
     )  # fmt: skip
-    add_store(jobs, "the store")
+    add_store(jobs)
     jobs.add_argument("--limit", type=whole(1), default=20, metavar="N", help="how many at most (default: 20)")
     jobs.add_argument("--status", type=str.upper, choices=_STATUSES, help="only those with this status")
     jobs.add_argument("--tag", action="append", default=[], metavar="WORD", help="only those that have this tag")
@@ -37,15 +37,14 @@ def add(commands: Any) -> None:
         examples="  procjob show 3f2a --store energy.db\n  procjob show 3f2a --store energy.db --json\n",
     )  # fmt: skip
     show.add_argument("id", metavar="ID", help="of a job or sweep; its beginning is enough")
-    add_store(show, "the store")
-    add_consent(show)
+    add_store(show, consent=True)
     status = add_command(
         commands, "status", run_status, brief="sum up what a store has",
         about="Sum up what a store has: jobs and sweeps by status, points by target.",
         examples="  procjob status energy.db\n",
     )  # fmt: skip
     status.add_argument("path", nargs="?", type=Path, metavar="STORE", help="the file (default: --store)")
-    add_store(status, "the store")
+    add_store(status)
 
 
 def run_jobs(arguments: argparse.Namespace, out: Output) -> int:

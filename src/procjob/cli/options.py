@@ -92,21 +92,25 @@ def add_execution(command: argparse.ArgumentParser, *, of: str) -> None:
     )
 
 
-def add_store(command: argparse.ArgumentParser, what: str) -> None:
-    """Add ``--store``, with its default."""
+def add_store(command: argparse.ArgumentParser, what: str = "the store", *, consent: bool = False) -> None:
+    """Add ``--store``, with its default; for a command that reads results, also ``--allow-pickle``."""
     default = os.environ.get("PROCJOB_STORE") or None
     command.add_argument(
         "--store", type=Path, metavar="FILE", default=None if default is None else Path(default),
         help=f"{what} (default: PROCJOB_STORE)",
     )  # fmt: skip
+    if consent:
+        command.add_argument(
+            "--allow-pickle", action="store_true",
+            help="also read results that somebody else has pickled: you consent that code in them may run",
+        )  # fmt: skip
 
 
-def add_consent(command: argparse.ArgumentParser) -> None:
-    """Add the option of the commands that read results."""
+def add_shots(command: argparse.ArgumentParser, what: str, *, default: Any) -> None:
+    """Add ``--shots``."""
     command.add_argument(
-        "--allow-pickle", action="store_true",
-        help="also read results that somebody else has pickled: you consent that code in them may run",
-    )  # fmt: skip
+        "--shots", type=_shots, default=default, metavar="N", help=f"{what}; none: exact values (default: 1024)"
+    )
 
 
 def add_backend(command: argparse._ActionsContainer) -> None:
@@ -117,7 +121,7 @@ def add_backend(command: argparse._ActionsContainer) -> None:
     )  # fmt: skip
 
 
-def shot_count(text: str) -> int | None:
+def _shots(text: str) -> int | None:
     """Read a number of shots; None for exact values."""
     if text.lower() == "none":
         return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from procjob.cli.options import Usage, add_backend, add_command, add_execution, shot_count
+from procjob.cli.options import Usage, add_backend, add_command, add_execution, add_shots
 from procjob.cli.output import Output, complain, counted
 from procjob.cli.programs import backend_of, circuit_of, fit, need
 
@@ -37,13 +37,7 @@ def add(commands: Any) -> None:
         examples=_EXAMPLES,
     )
     command.add_argument("files", nargs="+", type=Path, metavar="FILE.qasm", help="OpenQASM 2 or 3")
-    command.add_argument(
-        "--shots",
-        type=shot_count,
-        default=1024,
-        metavar="N",
-        help="of each circuit; none: exact values (default: 1024)",
-    )
+    add_shots(command, "of each circuit", default=1024)
     where = command.add_mutually_exclusive_group()
     add_backend(where)
     where.add_argument(

@@ -16,12 +16,11 @@ from procjob.cli.options import (
     Usage,
     add_backend,
     add_command,
-    add_consent,
     add_execution,
+    add_shots,
     add_store,
     in_words_of_options,
     new_path,
-    shot_count,
     whole,
 )
 from procjob.cli.output import Output, Stdout, complain, counted
@@ -75,16 +74,12 @@ def add(commands: Any) -> None:
         "--errors", choices=("raise", "store"), default="raise",
         help="end at the first point that fails, or go on (default: raise)",
     )  # fmt: skip
-    command.add_argument(
-        "--shots", type=shot_count, default=argparse.SUPPRESS, metavar="N",
-        help="of a circuit; none: exact values (default: 1024; exact observables)",
-    )  # fmt: skip
+    add_shots(command, "of a circuit; its observables are exact by default", default=argparse.SUPPRESS)
     add_backend(command)
     command.add_argument(
         "--observable", action="append", metavar="PAULIS", help="of a circuit, such as ZZ: its mean is a result"
     )
-    add_store(command, "keep finished points in this file, and do not run those that it has")
-    add_consent(command)
+    add_store(command, "keep finished points in this file, and do not run those that it has", consent=True)
     command.add_argument(
         "--target-version", metavar="TEXT", help="says instead of the code whether the target is the one in the store"
     )
