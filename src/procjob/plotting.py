@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 KINDS = ("line", "points", "heatmap")
-_MAX_LEGEND = 10
+#: Lines that a legend tells apart; more have a colour bar.
+MAX_LEGEND = 10
 _MAX_LINES = 200
 _MAX_MARKERS = 200
 _MAX_CELLS = 25_000_000
@@ -266,7 +267,7 @@ def _draw_lines(
         }
         if by is not None:
             style["label"] = f"{value:.6g}" if groups.labels is None else groups.labels[number]
-        if count > _MAX_LEGEND:
+        if count > MAX_LEGEND:
             style["color"] = palette(norm(value))
         style |= options
         bars = means.error[number][there]
@@ -275,7 +276,7 @@ def _draw_lines(
             ax.plot(xs, ys, **style)
         else:
             ax.errorbar(xs, ys, yerr=bars, **{"capsize": 3, **style})
-    if by is not None and count > _MAX_LEGEND:
+    if by is not None and count > MAX_LEGEND:
         _add_colour_bar(ax, by.name, groups, norm, palette)
     elif by is not None:
         ax.legend(title=by.name)
@@ -292,7 +293,7 @@ def _add_colour_bar(ax: Axes, name: str, groups: Levels, norm: Any, palette: Any
 
     bar = ax.figure.colorbar(ScalarMappable(norm, palette), ax=ax, label=name)
     if groups.labels is not None:
-        shown = np.unique(np.linspace(0, len(groups.labels) - 1, _MAX_LEGEND).astype(int))
+        shown = np.unique(np.linspace(0, len(groups.labels) - 1, MAX_LEGEND).astype(int))
         bar.set_ticks(shown.tolist(), labels=[groups.labels[number] for number in shown])
 
 

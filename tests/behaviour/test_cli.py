@@ -56,6 +56,33 @@ BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2]; creg c[2];\nh q[0]; cx 
 #: A shot is a run of its own, as it measures before its end.
 LONG = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[18]; creg c[1];\nh q; measure q[0] -> c[0]; h q; measure q[0] -> c[0];\n'
 ROTATION = '// one angle\nOPENQASM 3.0;\ninclude "stdgates.inc";\ninput float theta;\nqubit[2] q;\nrx(theta) q[0];\n'
+#: The same, measured.
+TURN = f"{ROTATION}bit[2] c;\nc = measure q;\n"
+BACKENDS = """
+from qiskit.providers import Options
+from qiskit.providers.basic_provider import BasicSimulator
+from qiskit.providers.fake_provider import GenericBackendV2
+from qiskit_aer import AerSimulator
+from qiskit_aer.noise import NoiseModel, ReadoutError
+
+def flipped():
+    noise = NoiseModel()
+    noise.add_all_qubit_readout_error(ReadoutError([[0, 1], [1, 0]]))
+    return AerSimulator(noise_model=noise)
+
+one_qubit = GenericBackendV2(1, basis_gates=["x", "sx", "rz"])
+one_qubit.name = "one"
+other = GenericBackendV2(2)
+plain = AerSimulator()
+
+class Unseeded(BasicSimulator):
+    @classmethod
+    def _default_options(cls):
+        return Options(shots=1024)
+
+def unseeded():
+    return Unseeded()
+"""
 
 
 @pytest.fixture
@@ -67,7 +94,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delenv("PROCJOB_STORE", raising=False)
     yield tmp_path
-    for name in ("model", "model.py"):
+    for name in ("model", "model.py", "backends.py"):
         sys.modules.pop(name, None)
 
 
@@ -147,7 +174,73 @@ def test_a_job_over_its_time_limit_fails_and_is_named(call):
     assert "bell.qasm: ERROR: TimeLimitExceeded" in err
 
 
+def test_exact_values_are_the_probabilities_of_outcomes(call, folder):
+    (folder / "three.qasm").write_text(  # outcomes of a part of the qubits, in another order
+        'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[3]; creg c[2]; creg d[1];\n'
+        "x q[0]; h q[1]; ry(1.0) q[2];\nmeasure q[1] -> c[0]; measure q[0] -> d[0];\n"
+    )
+    code, out, err = call("run bell.qasm three.qasm --shots none --workers 1 --json --store jobs.db --tag exact")
+    bell, three = json.loads(out)
+    assert code == 0, err
+    assert bell["probabilities"] == pytest.approx({"00": 0.5, "11": 0.5})
+    assert three["probabilities"] == pytest.approx({"1 00": 0.5, "1 01": 0.5})
+    assert (bell["shots"], bell["seed"], bell["simulator"]) == (None, None, "statevector")
+    shown = json.loads(call(f"show {bell['job_id']} --store jobs.db --json")[1])
+    assert (shown["result"], shown["tags"]) == (bell["probabilities"], ["exact"])
+    code, out, _ = call("run bell.qasm --shots none --workers 0")
+    assert [line.split() for line in out.splitlines()] == [
+        ["FILE", "OUTCOME", "PROBABILITY"], ["bell.qasm", "00", "0.5"], ["bell.qasm", "11", "0.5"],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", ["qiskit_aer:AerSimulator", "backends.py:plain"])
+def test_a_backend_is_named_by_its_module_or_file(call, folder, backend):
+    (folder / "backends.py").write_text(BACKENDS)
+    seeded = "run bell.qasm --shots 200 --seed 3 --workers 0 --json"
+    (stock,) = json.loads(call(f"{seeded} --simulator aer")[1])
+    (own,) = json.loads(call(f"{seeded} --backend {backend}")[1])
+    assert own["counts"] == stock["counts"]
+
+
+def test_a_backend_may_be_made_by_a_function_and_has_its_noise(call, folder):
+    (folder / "backends.py").write_text(BACKENDS)
+    (folder / "turn.qasm").write_text(TURN)
+    (folder / "ones.qasm").write_text(BELL.replace("h q[0]; cx q[0], q[1];", "x q;"))
+    (entry,) = json.loads(call("run ones.qasm --backend backends.py:flipped --shots 50 --workers 1 --json")[1])
+    assert entry["counts"] == {"00": 50}
+    code, out, err = call(
+        "sweep turn.qasm --grid theta=0,3.141592653589793 --backend backends.py:flipped --shots 50 --workers 1 --json"
+    )
+    assert code == 0, err
+    assert [point["counts"] for point in json.loads(out)["points"]] == [{"11": 50}, {"10": 50}]
+
+
 # ---------------------------------------------------------------- sweep
+
+
+def test_exact_values_of_a_circuit_without_observables_are_its_states(call, folder):
+    (folder / "turn.qasm").write_text(TURN)
+    code, _, err = call("sweep turn.qasm --grid theta=0,3.141592653589793 --shots none --workers 0 --output t.npz")
+    assert code == 0, err
+    states = procjob.SweepResult.load("t.npz")["statevector"]
+    np.testing.assert_allclose(states, [[1, 0, 0, 0], [0, -1j, 0, 0]], atol=1e-15)
+
+
+def test_a_drawn_seed_that_is_used_again_is_told(call):
+    line = "sweep model.py:noisy --workers 0 --store s.db"
+    assert "was drawn" not in call(f"{line} --grid x=1,2")[2]
+    seed = json.loads(call(f"{line} --grid x=1,2 --json --quiet")[1])["seed"]
+    told = f"procjob: seed {seed} is the one that was drawn when s.db got its first points; --seed N takes another\n"
+    assert told in call(f"{line} --grid x=1,2,3")[2]
+    assert "was drawn" not in call(f"{line} --grid x=1,2,3 --seed 5")[2]
+
+
+def test_a_target_version_stands_for_the_code(call, folder):
+    line = "sweep model.py:root --grid x=1,4 --workers 0 --store s.db --target-version 1"
+    call(line)
+    (folder / "model.py").write_text(MODEL.replace("x**0.5", "x**0.25"))
+    assert "2 of 2 points are in s.db; 0 to run" in call(line)[2]
+    assert "0 of 2 points are in s.db; 2 to run" in call(line.replace("version 1", "version 2"))[2]
 
 
 def test_sweep_of_a_function_in_a_file_writes_one_row_a_point(call):
@@ -196,6 +289,25 @@ def test_a_store_is_used_again_and_from_the_environment(call, monkeypatch, fonts
     assert json.loads(call("status --json")[1])["targets"][0]["done"] == 3
     assert call(f"plot {newest['id']} --x x --y noisy --output p.svg")[0] == 0
     assert "<svg" in Path("p.svg").read_text()
+
+
+def test_jobs_and_sweeps_are_found_by_their_tags(call):
+    call("run bell.qasm --workers 1 --simulator statevector --store s.db --tag bell --tag both")
+    call("sweep model.py:noisy --grid x=1,2 --workers 0 --store s.db --tag noisy --tag both")
+    for tag, kinds in (("both", ["job", "sweep"]), ("noisy", ["sweep"]), ("bell", ["job"]), ("none", [])):
+        entries = json.loads(call(f"jobs --store s.db --tag {tag} --json")[1])
+        assert sorted(entry["kind"] for entry in entries) == kinds
+    (entry,) = json.loads(call("jobs --store s.db --tag noisy --tag both --json")[1])
+    shown = json.loads(call(f"show {entry['id']} --store s.db --json")[1])
+    assert shown["tags"] == entry["tags"] == ["noisy", "both"]
+    assert "noisy" in call(f"show {entry['id']} --store s.db")[1]
+
+
+def test_a_sweep_that_failed_says_why_in_lists(call):
+    call("sweep model.py:root --grid x=4,-1 --workers 0 --store s.db")
+    (entry,) = json.loads(call("jobs --store s.db --json")[1])
+    assert (entry["status"], entry["about"]) == ("ERROR", "ValueError: no root of a negative number")
+    assert json.loads(call(f"show {entry['id']} --store s.db --json")[1])["error"] == entry["about"]
 
 
 def test_zipped_axes_and_axes_in_files(call, folder):
@@ -260,7 +372,9 @@ def test_an_interrupted_process_shows_as_an_error(call, folder):
         process.kill()
         process.communicate(timeout=DEADLINE)
     (entry,) = json.loads(call("jobs --store s.db --status error --json")[1])
-    assert (entry["status"], entry["about"]) == ("ERROR", "interrupted: its process has ended")
+    assert entry["status"] == "ERROR"
+    assert entry["about"].startswith(f"interrupted: process {process.pid} on ")
+    assert json.loads(call("status s.db --json")[1])["sweeps"] == {"ERROR": 1}
 
 
 def test_the_installed_command_is_main():
@@ -280,6 +394,26 @@ def test_the_installed_command_is_main():
         ("run rotation.qasm", "rotation.qasm has free parameters: theta; procjob sweep"),
         ("run bell.qasm --shots 0", "--shots: must be a whole number >= 1"),
         ("run bell.qasm --time-limit -1", "--time-limit"),
+        ("run bell.qasm --shots some", "--shots: must be a whole number >= 1, not 'some'; none gives exact values"),
+        ("run bell.qasm --simulator qulacs", "invalid choice: 'qulacs' (choose from"),
+        ("run bell.qasm --simulator aer --backend qiskit_aer:AerSimulator", "not allowed with argument"),
+        ("run bell.qasm --shots none --simulator aer", "leave out --simulator aer"),
+        ("run bell.qasm --shots none --backend qiskit_aer:AerSimulator", "leave out --backend"),
+        ("run middle.qasm --shots none", "middle.qasm has no exact values"),
+        ("run bell.qasm --backend AerSimulator", "'AerSimulator' is no backend; give module:object"),
+        ("run bell.qasm --backend qiskit_aer:Nothing", "qiskit_aer has no Nothing"),
+        ("run bell.qasm --backend model.py:energy", "model.py:energy is no backend: energy() missing 2"),
+        ("run bell.qasm --backend model:MODEL", "model has no MODEL"),
+        ("run bell.qasm --backend backends.py:one_qubit", "bell does not fit one: "),
+        ("run bell.qasm --seed 1 --backend backends.py:unseeded", "takes no seed; leave out --seed"),
+        ("run bell.qasm --workers -1", "--workers: must be a whole number >= 0"),
+        ("run bell.qasm --colour", "unrecognized arguments: --colour"),
+        ("sweep model.py:root --grid x=1 --errors ignore", "invalid choice: 'ignore'"),
+        ("sweep model.py:root --grid x=1 --backend qiskit_aer:AerSimulator", "--backend is for circuits"),
+        ("sweep turn.qasm --grid theta=1 --shots none --backend qiskit_aer:AerSimulator", "leave out --backend"),
+        ("sweep turn.qasm --grid theta=1 --store t.db --backend backends.py:other", "give --target-version to say so"),
+        ("jobs --store empty.db --status LOST", "invalid choice: 'LOST'"),
+        ("jobs --store empty.db --limit 0", "--limit: must be a whole number >= 1"),
         ("sweep model.py:energy", "which points?"),
         ("sweep model.py:energy --grid theta", "name=start:stop:count"),
         ("sweep model.py:energy --grid theta=0:1", "no start:stop:count"),
@@ -317,6 +451,9 @@ def test_the_installed_command_is_main():
 def test_what_cannot_be_used_is_said_in_one_line(call, folder, line, words):
     (folder / "broken.py").write_text("import math\nmath.nothing\n")
     (folder / "model.npz").write_text("no archive")
+    (folder / "middle.qasm").write_text(LONG)
+    (folder / "turn.qasm").write_text(TURN)
+    (folder / "backends.py").write_text(BACKENDS)
     procjob.Store("empty.db").close()
     code, out, err = call(line)
     assert (code, out) == (2, "")

@@ -1,5 +1,6 @@
 """Sweeps that are read from a store by somebody else."""
 
+import re
 import subprocess
 import sys
 
@@ -53,7 +54,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
     (record,) = procjob.Store(tmp_path / "s.db").sweeps()
-    assert record.status == "RUNNING"
+    assert record.status == "ERROR"
+    assert re.fullmatch(r"interrupted: process \d+ on .* ended before the sweep was final", record.error)
     found = procjob.SweepResult.from_store(tmp_path / "s.db", record.sweep_id)
     assert found.metadata["status"] == "ERROR"
     assert found["f"].tolist() == [1, 2, 3]

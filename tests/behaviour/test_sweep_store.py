@@ -265,7 +265,9 @@ def test_a_store_that_is_full_ends_the_sweep_with_what_is_there(tmp_path, engine
     check_what_is_left(job)
     store.close()
     with Store(tmp_path / "s.db") as reopened:
-        assert reopened.sweeps()[0].status == "RUNNING"
+        (record,) = reopened.sweeps()
+        assert record.status == "ERROR"
+        assert "the disk is full" in record.error
     sqlite3.connect(tmp_path / "s.db").close()
 
 
@@ -277,9 +279,13 @@ def test_a_store_that_is_locked_ends_the_sweep_with_what_is_there(tmp_path, engi
         with pytest.raises(StoreError, match="is locked by another process"):
             job.result(DEADLINE)
         check_what_is_left(job)
+        assert store.sweep(job.job_id()).status == "RUNNING"  # as long as nothing can be written
     finally:
         other.close()
-        store.close()
+    record = store.sweep(job.job_id())
+    assert record.status == "ERROR"
+    assert "is locked by another process" in record.error
+    store.close()
 
 
 def test_a_cancel_while_the_store_is_locked_ends_the_sweep_all_the_same(tmp_path):
@@ -291,6 +297,8 @@ def test_a_cancel_while_the_store_is_locked_ends_the_sweep_all_the_same(tmp_path
         job.cancel()
         job.wait_for_final_state(DEADLINE)
         assert job.status().name == "CANCELLED"
+        other.close()
+        assert store.sweep(job.job_id()).status == "CANCELLED"
     finally:
         other.close()
         store.close()
@@ -335,5 +343,62 @@ def test_a_sweep_in_the_store_says_how_it_ended(tmp_path, engine):
         sweep(ready, grid(x=range(3)), engine=engine, store=store)
         with pytest.raises(ZeroDivisionError):
             sweep(lambda x: 1 / x, grid(x=[0]), engine=engine, store=store)
-        assert [(record.name, record.status) for record in store.sweeps()] == [("value", "ERROR"), ("ready", "DONE")]
+        assert [(record.name, record.status, record.error) for record in store.sweeps()] == [
+            ("value", "ERROR", "ZeroDivisionError: division by zero"), ("ready", "DONE", None),
+        ]  # fmt: skip
         assert list(from_spec(store.sweeps(name="ready")[0].points)) == [{"x": 0}, {"x": 1}, {"x": 2}]
+
+
+def test_a_sweep_whose_engine_is_closed_is_cancelled_in_the_store_too(tmp_path):
+    own = ProcessEngine(1)
+    with Store(tmp_path / "s.db") as store:
+        job = harmed(store, lambda: own.close(cancel=True), own)
+        job.wait_for_final_state(DEADLINE)
+        assert (job.status().name, store.sweep(job.job_id()).status) == ("CANCELLED", "CANCELLED")
+
+
+def test_a_sweep_is_found_by_its_tags_and_keeps_its_metadata(tmp_path, engine):
+    notes = {"chip": "a", "when": (1, 2)}
+    with Store(tmp_path / "s.db") as store:
+        result = sweep(
+            ready, grid(x=range(3)), engine=engine, store=store, tags=["first", 'quoted "tag"'], metadata=notes
+        )
+        sweep(ready, grid(x=range(3)), engine=engine, store=store, tags=["second"])
+        (record,) = store.sweeps(tags=["first", 'quoted "tag"'])
+        assert (record.tags, record.metadata) == (("first", 'quoted "tag"'), notes)
+        assert store.sweeps(tags=["first", "second"]) == []
+        assert len(store.sweeps()) == 2
+        found = procjob.SweepResult.from_store(store, record.sweep_id)
+    for each in (result, found):
+        assert (each.metadata["tags"], each.metadata["metadata"]) == (["first", 'quoted "tag"'], notes)
+
+
+def test_a_sweep_has_its_tags_and_metadata_as_a_job_has(engine):
+    job = sweep(ready, grid(x=range(3)), engine=engine, wait=False, tags=["one"], metadata={"n": 1})
+    job.wait_for_final_state(DEADLINE)
+    assert (job.tags, job.metadata) == (("one",), {"n": 1})
+    assert "tags" not in sweep(ready, grid(x=[1]), engine=engine).metadata
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"tags": "word"}, "tags must be a list of strings, not 'word'"),
+        ({"tags": [1]}, "tags must be a list of strings"),
+        ({"metadata": [1]}, r"metadata must be a mapping, not \[1\]"),
+    ],
+)
+def test_tags_and_metadata_that_are_none_are_refused(tmp_path, options, words):
+    with pytest.raises(TypeError, match=words):
+        sweep(ready, grid(x=[1]), workers=0, store=tmp_path / "s.db", **options)
+    assert not (tmp_path / "s.db").exists()
+
+
+def test_metadata_that_cannot_be_kept_cost_nothing_else(tmp_path):
+    with Store(tmp_path / "s.db") as store:
+        sweep(ready, grid(x=[1]), workers=0, store=store, metadata={"lock": threading.Lock()})
+        (record,) = store.sweeps()
+        assert record.status == "DONE"
+        with pytest.raises(StoreError, match="it was not kept"):
+            _ = record.metadata
+        assert procjob.SweepResult.from_store(store, record.sweep_id)["ready"].tolist() == [1]

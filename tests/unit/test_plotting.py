@@ -309,3 +309,37 @@ ax = plot(x, x)
 print(plt.gca() is ax, plt.get_fignums())
 """
     assert printed_by(code) == ["True", "[1]"]
+
+
+# ---------------------------------------------------------------- the kind that fits
+
+
+def kind_of(ax):
+    if any(isinstance(each, QuadMesh) for each in ax.collections):
+        return "heatmap"
+    return "points" if ax.lines[0].get_linestyle() == "None" else "line"
+
+
+@pytest.mark.parametrize(
+    ("points", "x", "by", "kind"),
+    [
+        (grid(theta=range(12), phi=range(11)), "theta", "phi", "heatmap"),
+        (grid(theta=range(3), phi=np.linspace(0, 1, 11)), "theta", "phi", "heatmap"),
+        (grid(theta=range(12), phi=range(10)), "theta", "phi", "line"),
+        (grid(theta=range(12), phi=range(11)), "theta", None, "line"),
+        (grid(theta=range(12), basis=[f"b{n}" for n in range(11)]), "theta", "basis", "line"),
+        (grid(theta=range(12), basis=[f"b{n}" for n in range(11)]), "basis", "theta", "points"),
+        (grid(theta=range(12), phi=range(11)), "energy", "phi", "line"),
+        (zipped(theta=range(12), phi=range(12)), "theta", "phi", "line"),
+        (grid(theta=range(12), phi=range(11), run=[0, 1]), "theta", "phi", "heatmap"),
+    ],
+)
+def test_a_kind_is_chosen_that_fits(ax, points, x, by, kind):
+    result = swept(points, {"energy": np.arange(len(points), dtype=float)})
+    assert kind_of(drawn(result.plot(x, "energy", by, ax=ax))) == kind
+
+
+def test_a_kind_that_is_given_is_taken(ax):
+    points = grid(theta=range(12), phi=range(11))
+    result = swept(points, {"energy": np.arange(len(points), dtype=float)})
+    assert kind_of(result.plot("theta", "energy", "phi", "line", ax=ax)) == "line"

@@ -13,8 +13,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from procjob.cli.options import Usage, parser
-from procjob.cli.output import Output, complain, finish
+from procjob.cli.options import Usage, in_words_of_options, parser
+from procjob.cli.output import Output, Unwritable, complain, finish
 from procjob.cli.signals import second_ctrl_c_ends
 from procjob.errors import StoreError
 
@@ -35,15 +35,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     with second_ctrl_c_ends():
         try:
-            arguments = parser().parse_args(given)
-            arguments.given = given
-            code: int = arguments.run(arguments, Output(as_json=arguments.json, quiet=arguments.quiet))
-        except (Usage, StoreError) as exc:
-            complain(str(exc))
+            try:
+                arguments = parser().parse_args(given)
+                arguments.given = given
+                code: int = arguments.run(arguments, Output(as_json=arguments.json, quiet=arguments.quiet))
+            finally:
+                finish()
+        except (Usage, StoreError, Unwritable) as exc:
+            complain(in_words_of_options(str(exc)))
+            return USAGE
+        except MemoryError as exc:
+            complain(f"there is not enough memory: {str(exc) or 'give fewer points'}")
             return USAGE
         except KeyboardInterrupt:
             complain("interrupted")
             return INTERRUPTED
-        finally:
-            finish()
         return code

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from procjob.cli import records
-from procjob.cli.options import Usage, add_command, add_store, found, new_path, opened
-from procjob.cli.output import Output, Stdout, new_file, plain
+from procjob.cli.options import Usage, add_command, add_store, found, in_words_of_options, new_path, opened
+from procjob.cli.output import Output, Stdout, complain, counted, new_file, plain
+from procjob.errors import StoreError
 
 if TYPE_CHECKING:
-    from procjob.store import Store, StoredJob
+    from procjob.store import Store, StoredJob, SweepRecord
     from procjob.sweeps import SweepResult
 
 _ABOUT_EXPORT = """\
@@ -24,7 +25,7 @@ What is exported is the id of a job or sweep in the store of --store, the file o
 (or all jobs, if it has no sweeps), or the NPZ file of a result.
 """
 _ABOUT_PLOT = """\
-Draw the results of a sweep: lines with error bars, or a heat map for two long axes.
+Draw the results of a sweep: lines with error bars, points for categories, or a heat map for two long axes of numbers.
 
 What is drawn is the id of a sweep in the store of --store, the file of a store, of which the newest sweep is taken, or the
 NPZ file of a result. What --x, --y and --by leave open is chosen.
@@ -41,7 +42,7 @@ def add(commands: Any) -> None:
     export.add_argument("source", metavar="ID|STORE|FILE.npz", help="what is exported")
     export.add_argument("--format", choices=records.FORMATS, help="default: the ending of --output, else csv")
     export.add_argument("--output", type=Path, metavar="FILE", help="where to; default: stdout")
-    add_store(export, "the store")
+    add_store(export, consent=True)
     plot = add_command(
         commands, "plot", run_plot, brief="draw a sweep", about=_ABOUT_PLOT,
         examples="  procjob plot energy.db --output energy.png\n"
@@ -51,29 +52,30 @@ def add(commands: Any) -> None:
     plot.add_argument("--x", metavar="NAME", help="axis or result along the picture")
     plot.add_argument("--y", metavar="NAME", help="result that is drawn")
     plot.add_argument("--by", metavar="NAME", help="axis that tells lines apart; the other axis of a heat map")
-    plot.add_argument("--kind", choices=("line", "points", "heatmap"))
+    plot.add_argument("--kind", choices=("line", "points", "heatmap"), help="default: what fits")
     plot.add_argument(
         "--output",
         type=Path,
         metavar="FILE.png",
         help=f"{', '.join(records.PICTURES)} (default: named like the source)",
     )
-    add_store(plot, "the store")
+    add_store(plot, consent=True)
 
 
 def run_export(arguments: argparse.Namespace, out: Output) -> int:
     """Write a sweep or jobs."""
     kind, path = _format(arguments)
     source = _source(arguments, out)
+    code = 0
     if isinstance(source, list):
-        _export_jobs(source, kind, path)
+        code = _export_jobs(source, kind, path)
     elif path is not None:
         records.save(source, path)
     else:
         (records.write_csv if kind == "csv" else records.write_json)(source, Stdout())
     if path is not None:
         out.say(f"wrote {path}")
-    return 0
+    return code
 
 
 def run_plot(arguments: argparse.Namespace, out: Output) -> int:
@@ -112,11 +114,13 @@ def _source(arguments: argparse.Namespace, out: Output) -> SweepResult | list[St
         except (OSError, ValueError) as exc:
             raise Usage(str(exc)) from None
     if path.is_file():
-        with opened(path) as store:
+        with opened(path, allow_pickle=arguments.allow_pickle) as store:
             return _newest(store, out)
+    if path.is_dir():
+        raise Usage(f"{path} is a folder; name the file of a store in it")
     if arguments.store is None:
         raise Usage(f"there is no file {path}; if it is an id, name its store with --store, or in PROCJOB_STORE")
-    with opened(arguments.store) as store:
+    with opened(arguments.store, allow_pickle=arguments.allow_pickle) as store:
         kind, identity = found(store, arguments.source)
         return [store.job(identity)] if kind == "job" else SweepResult.from_store(store, identity)
 
@@ -124,7 +128,7 @@ def _source(arguments: argparse.Namespace, out: Output) -> SweepResult | list[St
 def _newest(store: Store, out: Output) -> SweepResult | list[StoredJob]:
     from procjob.sweeps import SweepResult
 
-    sweeps = [record for record in store.sweeps(limit=None) if record.points is not None]
+    sweeps = [record for record in store.sweeps(limit=None) if _has_points(record)]
     if not sweeps:
         jobs = store.jobs(limit=None, descending=False)
         if not jobs:
@@ -136,33 +140,57 @@ def _newest(store: Store, out: Output) -> SweepResult | list[StoredJob]:
     return SweepResult.from_store(store, newest.sweep_id)
 
 
+def _has_points(record: SweepRecord) -> bool:
+    """Return whether it is known which points a sweep has, if only to those who may read them."""
+    try:
+        return record.points is not None
+    except StoreError:
+        return True
+
+
 # ---------------------------------------------------------------- jobs
 
 
-def _export_jobs(jobs: Iterable[StoredJob], kind: str, path: Path | None) -> None:
+def _export_jobs(jobs: Iterable[StoredJob], kind: str, path: Path | None) -> int:
+    """Write jobs; return the exit code: 1 if a result cannot be read."""
     if kind == "npz":
         raise Usage("npz is for sweeps; a job is exported as csv or json")
     write = _write_jobs_csv if kind == "csv" else _write_jobs_json
+    read = [(job, *_result_or_error(job)) for job in jobs]
     if path is None:
-        write(jobs, Stdout())
-        return
-    with new_file(path) as file:
-        write(jobs, file)
+        write(read, Stdout())
+    else:
+        try:
+            with new_file(path) as file:
+                write(read, file)
+        except OSError as exc:
+            raise Usage(f"{path} cannot be written: {exc.strerror}") from None
+    unread = [error for job, _, error in read if error is not None and job.done()]
+    if unread:
+        complain(f"{counted(len(unread), 'result')} cannot be read; {unread[0]}")
+    return 1 if unread else 0
 
 
-def _write_jobs_csv(jobs: Iterable[StoredJob], file: Any) -> None:
+def _result_or_error(job: StoredJob) -> tuple[Any, str | None]:
+    """Return the result of a job, and why there is none."""
+    try:
+        return result_of(job), job.error_message()
+    except StoreError as exc:
+        return None, in_words_of_options(str(exc))
+
+
+def _write_jobs_csv(jobs: Iterable[tuple[StoredJob, Any, str | None]], file: Any) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(("job_id", "name", "status", "outcome", "count", "error"))
-    for job in jobs:
+    for job, value, error in jobs:
         head = (job.job_id(), job.backend_name, job.status().name)
-        value = result_of(job)
         if isinstance(value, Mapping):
             writer.writerows((*head, outcome, count, None) for outcome, count in value.items())
         else:
-            writer.writerow((*head, None, json.dumps(plain(value)) if value is not None else None, job.error_message()))
+            writer.writerow((*head, None, json.dumps(plain(value)) if value is not None else None, error))
 
 
-def _write_jobs_json(jobs: Iterable[StoredJob], file: Any) -> None:
+def _write_jobs_json(jobs: Iterable[tuple[StoredJob, Any, str | None]], file: Any) -> None:
     found = [
         {
             "job_id": job.job_id(),
@@ -170,10 +198,10 @@ def _write_jobs_json(jobs: Iterable[StoredJob], file: Any) -> None:
             "status": job.status().name,
             "created": job.creation_date.isoformat(),
             "seconds": job.metrics().run_seconds,
-            "result": result_of(job),
-            "error": job.error_message(),
+            "result": value,
+            "error": error,
         }
-        for job in jobs
+        for job, value, error in jobs
     ]
     file.write(json.dumps(plain(found), indent=2, ensure_ascii=False) + "\n")
 

@@ -60,7 +60,10 @@ def _range(name: str, text: str) -> Any:
     ends = _numbers(parts[:2], float)
     if len(parts) != 3 or ends is None or not parts[2].strip().isdecimal() or int(parts[2]) < 1:
         raise Usage(f"axis {name} has {text!r}, which is no start:stop:count; write {SYNTAX}")
-    return np.linspace(ends[0], ends[1], int(parts[2]))
+    try:
+        return np.linspace(ends[0], ends[1], int(parts[2]))
+    except (MemoryError, ValueError, OverflowError):
+        raise Usage(f"axis {name} has {parts[2].strip()} values, more than there is memory for") from None
 
 
 def _listed(texts: Sequence[str]) -> list[Any]:

@@ -83,15 +83,53 @@ def add_execution(command: argparse.ArgumentParser, *, of: str) -> None:
         "--workers", type=whole(0), metavar="N", help="number of worker processes; 0: none (default: the cores granted)"
     )
     command.add_argument("--time-limit", type=seconds, metavar="SECONDS", help=f"stop a {of} that executes for longer")
+    command.add_argument(
+        "--tag",
+        action="append",
+        default=[],
+        metavar="WORD",
+        help="a word to find it by in the store: procjob jobs --tag",
+    )
 
 
-def add_store(command: argparse.ArgumentParser, what: str) -> None:
-    """Add ``--store``, with its default."""
+def add_store(command: argparse.ArgumentParser, what: str = "the store", *, consent: bool = False) -> None:
+    """Add ``--store``, with its default; for a command that reads results, also ``--allow-pickle``."""
     default = os.environ.get("PROCJOB_STORE") or None
     command.add_argument(
         "--store", type=Path, metavar="FILE", default=None if default is None else Path(default),
         help=f"{what} (default: PROCJOB_STORE)",
     )  # fmt: skip
+    if consent:
+        command.add_argument(
+            "--allow-pickle", action="store_true",
+            help="also read results that somebody else has pickled: you consent that code in them may run",
+        )  # fmt: skip
+
+
+def add_shots(command: argparse.ArgumentParser, what: str, *, default: Any) -> None:
+    """Add ``--shots``."""
+    command.add_argument(
+        "--shots", type=_shots, default=default, metavar="N", help=f"{what}; none: exact values (default: 1024)"
+    )
+
+
+def add_backend(command: argparse._ActionsContainer) -> None:
+    """Add ``--backend``."""
+    command.add_argument(
+        "--backend", metavar="MODULE:OBJECT",
+        help="a backend of Qiskit's, or what makes one: qiskit_aer:AerSimulator, file.py:noisy",
+    )  # fmt: skip
+
+
+def _shots(text: str) -> int | None:
+    """Read a number of shots; None for exact values."""
+    if text.lower() == "none":
+        return None
+    try:
+        count: int = whole(1)(text)
+    except argparse.ArgumentTypeError as exc:
+        raise argparse.ArgumentTypeError(f"{exc}; none gives exact values") from None
+    return count
 
 
 def whole(lowest: int) -> Any:
@@ -126,10 +164,14 @@ def new_path(path: Path, suffixes: tuple[str, ...]) -> Path:
         raise Usage(f"{path} must end with {' or '.join(suffixes)}")
     if not path.parent.is_dir():
         raise Usage(f"there is no folder {path.parent} for {path.name}; make it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise Usage(f"{path} cannot be written: the folder is read-only")
+    if path.is_dir():
+        raise Usage(f"{path} is a folder; name a file")
     return path
 
 
-def opened(path: Path | None) -> Store:
+def opened(path: Path | None, *, allow_pickle: bool = False) -> Store:
     """Return a store that is there.
 
     Raises:
@@ -141,7 +183,14 @@ def opened(path: Path | None) -> Store:
         raise Usage(f"there is no store {path}")
     from procjob.store import Store
 
-    return Store(path)
+    return Store(path, allow_pickle=allow_pickle)
+
+
+def in_words_of_options(text: str) -> str:
+    """Return what a store says for somebody who gave options."""
+    return text.replace("open the store with Store(path, allow_pickle=True)", "give --allow-pickle").replace(
+        "wait longer with Store(path, timeout=...)", "try again"
+    )
 
 
 def found(store: Store, prefix: str) -> tuple[str, str]:

@@ -71,20 +71,60 @@ def complain(text: str) -> None:
         sys.stderr.flush()
 
 
+class Unwritable(Exception):
+    """Stdout takes no data; the message is one line that says why."""
+
+
 def write(text: str) -> None:
-    """Write data to stdout."""
+    """Write data to stdout.
+
+    Raises:
+        Unwritable: it is closed, or full.
+    """
     try:
-        sys.stdout.write(text)
+        _stdout().write(text)
+    except UnicodeEncodeError as exc:
+        _stdout().write(_escaped(text, exc.encoding))
     except BrokenPipeError:
         _write_no_more()
+    except OSError as exc:
+        _write_no_more()
+        raise Unwritable(f"stdout cannot be written: {exc.strerror}") from None
 
 
 def finish() -> None:
-    """Write what is still in a buffer."""
+    """Write what is still in a buffer.
+
+    Raises:
+        Unwritable: stdout is full.
+    """
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         _write_no_more()
+    except OSError as exc:
+        _write_no_more()
+        raise Unwritable(f"stdout cannot be written: {exc.strerror}") from None
+
+
+def _stdout() -> Any:
+    if sys.stdout is None:  # it was closed before we began
+        raise Unwritable("stdout is closed; data go there, or to a file with --output")
+    return sys.stdout
+
+
+def _escaped(text: str, encoding: str) -> str:
+    """Return a text with the escapes of JSON for what an encoding lacks."""
+
+    def kept(letter: str) -> str:
+        try:
+            letter.encode(encoding)
+        except UnicodeEncodeError:
+            return json.dumps(letter)[1:-1]
+        return letter
+
+    return "".join(map(kept, text))
 
 
 class Stdout:
@@ -99,7 +139,8 @@ class Stdout:
 def _write_no_more() -> None:
     """Let everything that is still written go nowhere, also what the interpreter flushes at its end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    with contextlib.suppress(OSError):  # of a stdout that is no file
+        os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
 
 

@@ -46,6 +46,46 @@ def target_of(text: str) -> Any:
         if not Path(text).suffix and not Path(text).exists():
             raise Usage(f"{text!r} is no target; give {TARGETS}")
         return circuit_of(Path(text))
+    return _object(module, name)
+
+
+def backend_of(text: str) -> Any:
+    """Return the backend of Qiskit that ``--backend`` names.
+
+    Raises:
+        Usage: there is none.
+    """
+    need("qiskit", "backends", extra="qiskit")
+    from procjob.qiskit.programs import as_backend
+
+    module, colon, name = text.rpartition(":")
+    if not colon:
+        raise Usage(f"{text!r} is no backend; give module:object or file.py:object")
+    found = _object(module, name)
+    try:
+        return as_backend(found)
+    except Exception as exc:  # noqa: BLE001  (whatever the user's code does)
+        raise Usage(f"{text} is no backend: {' '.join(str(exc).split())}") from None
+
+
+def fit(circuit: Any, backend: Any) -> Any:
+    """Return a circuit as a backend takes it.
+
+    Raises:
+        Usage: it does not fit.
+    """
+    from procjob.qiskit.programs import fitted
+
+    try:
+        return fitted(circuit, backend)
+    except ValueError as exc:
+        raise Usage(" ".join(str(exc).split())) from None
+
+
+def _object(module: str, name: str) -> Any:
+    """Return what a module or Python file has under a name."""
+    if not name or (not module.endswith(".py") and not all(map(str.isidentifier, module.split(".")))):
+        raise Usage(f"'{module}:{name}' names nothing; write module:name or file.py:name")
     found: Any = _module_of_file(Path(module)) if module.endswith(".py") else _imported(module)
     for part in name.split("."):
         if not hasattr(found, part):

@@ -19,8 +19,6 @@ FORMATS = ("csv", "json", "npz")
 PICTURES = (".png", ".pdf", ".svg", ".jpg")
 #: Rows of a table in a terminal, at the beginning and at the end.
 _SHOWN = 20
-#: Values of an axis up to which they become lines.
-_MOST_LINES = 10
 
 
 def header(result: SweepResult) -> list[str]:
@@ -114,8 +112,8 @@ def draw(
     by: str | None = None,
     kind: str | None = None,
 ) -> None:
-    """Draw a result; what is not said is chosen: its axes and its first result that is a number."""
-    x, y, by, kind = _chosen(result, x, y, by, kind)
+    """Draw a result; what is not said is chosen: its longest axes, its first result that is a number, and the kind that fits."""
+    x, y, by = _chosen(result, x, y, by)
     try:
         axes = result.plot(x, y, by=by, kind=kind)
         with new_file(path, "wb") as file:
@@ -134,9 +132,7 @@ def _save_figure(figure: Any, file: IO[bytes], kind: str) -> None:
     figure.savefig(file, format=kind, dpi=150)
 
 
-def _chosen(
-    result: SweepResult, x: str | None, y: str | None, by: str | None, kind: str | None
-) -> tuple[str, str, str | None, str | None]:
+def _chosen(result: SweepResult, x: str | None, y: str | None, by: str | None) -> tuple[str, str, str | None]:
     if y is None:
         numbers = [
             name for name in result.names if result.flat(name).ndim == 1 and result.flat(name).dtype.kind in "biuf"
@@ -153,9 +149,7 @@ def _chosen(
     others = [part for part in free if x not in part.names and len(part) > 1]
     if by is None and x in result.axes and others:
         by = others[0].names[0]
-    if kind is None and by is not None and len(set(result.flat(by).tolist())) > _MOST_LINES:
-        kind = "heatmap"
-    return x, y, by, kind
+    return x, y, by
 
 
 def _field(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -11,9 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from procjob.cli import records
 from procjob.cli.grids import SYNTAX, points_of
-from procjob.cli.options import Usage, add_command, add_execution, add_store, new_path, whole
+from procjob.cli.options import (
+    Usage,
+    add_backend,
+    add_command,
+    add_execution,
+    add_shots,
+    add_store,
+    in_words_of_options,
+    new_path,
+    whole,
+)
 from procjob.cli.output import Output, Stdout, complain, counted
-from procjob.cli.programs import TARGETS, need, remote_traceback, target_of
+from procjob.cli.programs import TARGETS, backend_of, fit, need, remote_traceback, target_of
 from procjob.errors import JobError, NotPicklableError
 
 if TYPE_CHECKING:
@@ -33,6 +44,10 @@ _EXAMPLES = """\
 
 With --store the same command goes on where it was interrupted.
 """
+
+
+#: Arguments of `procjob.sweep` that are options here.
+_ARGUMENTS = re.compile(r"\b(backend|shots|store|version|workers)=(?=(\S)?)")
 
 
 def add(commands: Any) -> None:
@@ -59,13 +74,17 @@ def add(commands: Any) -> None:
         "--errors", choices=("raise", "store"), default="raise",
         help="end at the first point that fails, or go on (default: raise)",
     )  # fmt: skip
-    command.add_argument("--shots", type=whole(1), metavar="N", help="of a circuit (default: 1024; exact observables)")
+    add_shots(command, "of a circuit; its observables are exact by default", default=argparse.SUPPRESS)
+    add_backend(command)
     command.add_argument(
         "--observable", action="append", metavar="PAULIS", help="of a circuit, such as ZZ: its mean is a result"
     )
-    add_store(command, "keep finished points in this file, and do not run those that it has")
+    add_store(command, "keep finished points in this file, and do not run those that it has", consent=True)
+    command.add_argument(
+        "--target-version", metavar="TEXT", help="says instead of the code whether the target is the one in the store"
+    )
     command.add_argument("--output", type=Path, metavar="FILE", help="write results to FILE.csv, FILE.json or FILE.npz")
-    command.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the results")
+    command.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the results, as procjob plot does")
 
 
 def run(arguments: argparse.Namespace, out: Output) -> int:
@@ -97,24 +116,44 @@ def _check_files(arguments: argparse.Namespace) -> None:
 def _made(arguments: argparse.Namespace, points: Any, out: Output) -> Sweep:
     from procjob.sweeps import Sweep
 
-    options = {} if arguments.shots is None else {"shots": arguments.shots}
+    options = {"shots": arguments.shots} if hasattr(arguments, "shots") else {}
     target = target_of(arguments.target)
+    if arguments.backend is not None:
+        if "shots" in options and arguments.shots is None:
+            raise Usage(
+                "exact values are those of the built-in simulator; leave out --backend, or give a number of --shots"
+            )
+        if not hasattr(target, "parameters"):
+            raise Usage(f"--backend is for circuits; {arguments.target} is a function")
+        options["backend"] = backend_of(arguments.backend)
+        target = fit(target, options["backend"])
     try:
         return Sweep(
             target,
             points,
             seed=arguments.seed,
             workers=arguments.workers,
-            store=arguments.store,
+            store=_store(arguments),
             progress=False if out.quiet else None,
             errors=arguments.errors,
             time_limit=arguments.time_limit,
             retries=arguments.retries,
             observables=arguments.observable,
+            tags=arguments.tag,
+            version=arguments.target_version,
             **options,
         )
     except (TypeError, ValueError, JobError) as exc:
         raise Usage(_in_words_of_options(str(exc))) from None
+
+
+def _store(arguments: argparse.Namespace) -> Any:
+    """Return what keeps points: a file that the sweep opens, or one that is opened with the user's consent."""
+    if arguments.store is None or not arguments.allow_pickle:
+        return arguments.store
+    from procjob.store import Store
+
+    return Store(arguments.store, allow_pickle=True)
 
 
 def _in_words_of_options(text: str) -> str:
@@ -123,13 +162,19 @@ def _in_words_of_options(text: str) -> str:
         return f"{text.partition(';')[0]}; give --observable, or add a measure statement"
     if "it has none" in text:
         return f"{text}; in OpenQASM 3 parameters are free that are declared so: input float theta;"
-    return text
+    return _ARGUMENTS.sub(
+        lambda found: f"--{'target-version' if found[1] == 'version' else found[1]}{' ' * bool(found[2])}", text
+    )
 
 
 def _tell_reusable(job: Sweep, arguments: argparse.Namespace, count: int, out: Output) -> None:
     if arguments.store is not None:
         there = job.reusable()
         out.say(f"{there} of {counted(count, 'point')} are in {arguments.store}; {count - there} to run")
+        if job.seed_is_from_store:
+            out.say(
+                f"seed {job.seed} is the one that was drawn when {arguments.store} got its first points; --seed N takes another"
+            )
 
 
 def _stop(job: Sweep, arguments: argparse.Namespace) -> int:
@@ -186,7 +231,7 @@ def _tell_error(error: BaseException, job: Sweep, arguments: argparse.Namespace,
     if text is not None and not out.quiet:
         sys.stderr.write(text.rstrip() + "\n")
     told = [f"{type(error).__name__}: {error}", *(getattr(error, "__notes__", []))]
-    complain("\n  ".join(told))
+    complain(in_words_of_options("\n  ".join(told)))
     done = _done(job.result(partial=True))
     if arguments.store is not None:
         out.say(f"{counted(done, 'point')} saved in {arguments.store}; --errors store goes on where a point fails")

@@ -87,11 +87,15 @@ class Database:
                     self.disconnect()
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection to this thread for one transaction: all of it is kept, or nothing."""
+    def write(self, timeout: float | None = None) -> Iterator[sqlite3.Connection]:
+        """Give the connection to this thread for one transaction: all of it is kept, or nothing.
+
+        Args:
+            timeout: seconds to wait for other processes at most; None: as always.
+        """
         with self.read() as connection:
             try:
-                self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+                self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"), timeout)
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:  # also a Ctrl-C: half a transaction must not stay open
@@ -221,9 +225,9 @@ class Database:
                 connection.execute("ROLLBACK")
             raise
 
-    def _patiently(self, call: Callable[[], _T]) -> _T:
+    def _patiently(self, call: Callable[[], _T], timeout: float | None = None) -> _T:
         """Repeat a call that finds the file locked, for as long as the user allows."""
-        deadline = time.monotonic() + self.timeout
+        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         while True:
             began = time.monotonic()
             try:

@@ -1,18 +1,16 @@
-"""Jobs in a store: their rows, and what becomes of those whose process has ended before them."""
+"""Jobs in a store: their rows."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterable, Sequence
-from sqlite3 import Connection
 from typing import TYPE_CHECKING, Any
 
 from procjob.errors import JobError
 from procjob.pool.foreign import type_name
 from procjob.store.database import Database
-from procjob.store.machine import Process
+from procjob.store.processes import Processes
 from procjob.store.query import JobQuery
 from procjob.store.values import Encoded, encode_or_say_why, storable
 
@@ -24,7 +22,6 @@ COLUMNS = (
     "cpu_seconds", "peak_rss", "threads", "error_type", "error", "traceback", "tags", "metadata", "metadata_data",
     "inputs", "result", "result_data",
 )  # fmt: skip
-_OPEN = "status NOT IN ('DONE', 'CANCELLED', 'ERROR')"
 
 #: The id is taken by the first process that uses it; its own later records of the job replace the earlier ones.
 _PUT = f"""
@@ -37,7 +34,6 @@ _CLAIM = """
     INSERT OR IGNORE INTO jobs (job_id, backend, status, created, times, attempts, tags, metadata, process_id)
     VALUES (?, ?, 'INITIALIZING', ?, '{}', 0, '[]', '{}', ?)
 """
-_GET = f"SELECT {', '.join(COLUMNS)} FROM jobs"
 
 
 def job_row(job: Job, inputs: str) -> tuple[Any, ...]:
@@ -84,29 +80,30 @@ class JobTable:
 
     Args:
         database: the file.
+        processes: who writes to it.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, processes: Processes) -> None:
         self._database = database
-        self._process: tuple[int, int] | None = None  # pid, and the number it has in the file
+        self._processes = processes
 
     def get(self, job_id: str) -> tuple[Any, ...] | None:
         """Return the row of a job; None if there is none."""
-        self._interrupt_the_dead()
-        with self._database.read() as connection:
-            row: tuple[Any, ...] | None = connection.execute(f"{_GET} WHERE job_id = ?", (job_id,)).fetchone()
-        return row
+        found = self._select("WHERE job_id = ?", [job_id])
+        return found[0] if found else None
 
     def find(self, query: JobQuery) -> list[tuple[Any, ...]]:
         """Return the rows that are asked for."""
-        self._interrupt_the_dead()
-        text, given = query.sql()
+        return self._select(*query.sql())
+
+    def _select(self, terms: str, given: Sequence[Any]) -> list[tuple[Any, ...]]:
+        source = self._processes.up_to_date("jobs", COLUMNS)
         with self._database.read() as connection:
-            return connection.execute(f"{_GET} {text}", given).fetchall()
+            return connection.execute(f"SELECT {', '.join(COLUMNS)} FROM {source} {terms}", given).fetchall()
 
     def put(self, rows: Sequence[tuple[tuple[Any, ...], bool]]) -> None:
         """Write rows, each with whether it is there already; one that was deleted meanwhile is not made again."""
-        me = self._this_process()
+        me = self._processes.this()
         with self._database.write() as connection:
             for row, known in rows:
                 if known:
@@ -120,7 +117,7 @@ class JobTable:
         Raises:
             JobError: it is taken.
         """
-        row = (job_id, backend_name, time.time(), self._this_process())
+        row = (job_id, backend_name, time.time(), self._processes.this())
         with self._database.write() as connection:
             taken = connection.execute(_CLAIM, row).rowcount == 0
         if taken:
@@ -131,7 +128,7 @@ class JobTable:
 
     def release(self, job_id: str) -> None:
         """Give back an id whose job was not accepted."""
-        row = (job_id, self._this_process())
+        row = (job_id, self._processes.this())
         with self._database.write() as connection:
             connection.execute("DELETE FROM jobs WHERE job_id = ? AND process_id = ? AND status = 'INITIALIZING'", row)
 
@@ -139,47 +136,3 @@ class JobTable:
         """Delete jobs; return how many there were."""
         with self._database.write() as connection:
             return sum(connection.execute("DELETE FROM jobs WHERE job_id = ?", (one,)).rowcount for one in job_ids)
-
-    def _interrupt_the_dead(self) -> None:
-        """Make ERROR of jobs whose process has ended before they had."""
-        with self._database.read() as connection:
-            gone = _gone_processes(connection)
-        if gone:
-            with self._database.write() as connection:
-                for number, process in gone:
-                    _interrupt(connection, number, process)
-
-    def _this_process(self) -> int:
-        pid = os.getpid()
-        if self._process is None or self._process[0] != pid:
-            with self._database.write() as connection:
-                number = _process_number(connection, Process.this())
-            self._process = pid, number
-        return self._process[1]
-
-
-def _process_number(connection: Connection, process: Process) -> int:
-    """Return the number of a process in a store, within a transaction that writes."""
-    given = tuple(process)
-    columns = ", ".join(Process._fields)
-    connection.execute(f"INSERT OR IGNORE INTO processes ({columns}) VALUES (?, ?, ?, ?, ?)", given)
-    terms = " AND ".join(f"{name} = ?" for name in Process._fields)
-    found: int
-    (found,) = connection.execute(f"SELECT process_id FROM processes WHERE {terms}", given).fetchone()
-    return found
-
-
-def _gone_processes(connection: Connection) -> list[tuple[int, Process]]:
-    """Return those of the processes with jobs that are not final which have ended."""
-    columns = ", ".join(Process._fields)
-    found = connection.execute(
-        f"SELECT process_id, {columns} FROM processes WHERE process_id IN (SELECT process_id FROM jobs WHERE {_OPEN})"
-    ).fetchall()
-    processes = [(number, Process(*fields)) for number, *fields in found]
-    return [(number, process) for number, process in processes if process.is_gone()]
-
-
-def _interrupt(connection: Connection, number: int, process: Process) -> None:
-    """Make ERROR of the jobs that a process has left behind."""
-    error = f"interrupted: process {process.pid} on {process.host} ended before the job was final"
-    connection.execute(f"UPDATE jobs SET status='ERROR', error=? WHERE process_id = ? AND {_OPEN}", (error, number))

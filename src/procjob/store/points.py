@@ -1,15 +1,13 @@
-"""Points and sweeps in a store: what they are, and how they become rows and come back."""
+"""Points of sweeps in a store: what they are, and how they become rows and come back."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from procjob.errors import StoreError
-from procjob.store.values import Encoded, decode, encode, storable
+from procjob.store.values import blamed, decode, encode, storable
 
 KEY_BYTES = 16
 
@@ -52,33 +50,6 @@ class PointRecord:
     seconds: float
     attempts: int
     finished: float
-
-
-@dataclass(frozen=True, slots=True)
-class SweepRecord:
-    """A sweep.
-
-    Attributes:
-        sweep_id: unique among those of the store.
-        target_id: what `Store.target_id` returned.
-        name: how the user calls it.
-        status: name of a `procjob.JobStatus`.
-        seed: of the sweep; None if its target takes none.
-        created: Unix time.
-        updated: Unix time.
-        points: description of its points: anything that can be kept without pickle, and anything else if need be.
-        metadata: kept with it.
-    """
-
-    sweep_id: str
-    target_id: int
-    name: str
-    status: str
-    seed: int | None
-    created: float
-    updated: float
-    points: Any
-    metadata: Mapping[str, Any]
 
 
 # ---------------------------------------------------------------- points
@@ -148,67 +119,6 @@ def target_record(row: tuple[Any, ...]) -> tuple[int, Target]:
     """Return id and target of a row."""
     target_id, name, identity, parts = row
     return target_id, Target(name, identity, json.loads(parts))
-
-
-# ---------------------------------------------------------------- sweeps
-
-PUT_SWEEP = """
-    INSERT INTO sweeps (sweep_id, target_id, name, status, seed, created, updated, points, points_data, metadata,
-                        metadata_data)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (sweep_id) DO UPDATE SET
-        target_id=excluded.target_id, name=excluded.name, status=excluded.status, seed=excluded.seed,
-        created=excluded.created, updated=excluded.updated, points=excluded.points, points_data=excluded.points_data,
-        metadata=excluded.metadata, metadata_data=excluded.metadata_data
-"""
-SWEEP_COLUMNS = (
-    "sweep_id, target_id, name, status, seed, created, updated, points, points_data, metadata, metadata_data"
-)
-
-
-def sweep_row(record: SweepRecord) -> tuple[Any, ...]:
-    """Return the row of a sweep.
-
-    Raises:
-        StoreError: points or metadata cannot be kept.
-    """
-    owner = f"sweep {record.sweep_id}"
-    points: Encoded = encode(record.points, f"{owner} points", label="points")
-    metadata = encode(dict(record.metadata), f"{owner} metadata", label="metadata")
-    seed = None if record.seed is None else str(record.seed)  # as text: it may have more than 64 bits
-    head = (record.sweep_id, record.target_id, record.name, record.status, seed, record.created, record.updated)
-    return (*head, *points, *metadata)
-
-
-def sweep_record(row: tuple[Any, ...], *, allow_pickle: bool) -> SweepRecord:
-    """Return the sweep of a row.
-
-    Raises:
-        StoreError: a pickle that may not be loaded, or damage.
-    """
-    sweep_id, target_id, name, status, seed, created, updated, points, points_data, metadata, metadata_data = row
-    owner = f"sweep {sweep_id}"
-    with blamed(owner):
-        return SweepRecord(
-            sweep_id,
-            target_id,
-            name,
-            status,
-            None if seed is None else int(seed),
-            created,
-            updated,
-            decode(points, points_data, f"{owner} points", allow_pickle=allow_pickle),
-            decode(metadata, metadata_data, f"{owner} metadata", allow_pickle=allow_pickle),
-        )
-
-
-@contextmanager
-def blamed(what: str) -> Iterator[None]:
-    """Say in the error of a value what it belongs to."""
-    try:
-        yield
-    except StoreError as exc:
-        raise StoreError(f"{what} cannot be read: {exc}") from exc.__cause__
 
 
 def checked_fields(columns: str | Iterable[str]) -> Collection[str]:

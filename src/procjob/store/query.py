@@ -1,4 +1,4 @@
-"""Which jobs a user asks for, and in which order; the same for those in a file and those alive in this process."""
+"""Which jobs or sweeps a user asks for, and in which order; the same for those in a file and those alive in this process."""
 
 from __future__ import annotations
 
@@ -58,8 +58,12 @@ class JobQuery:
             backend_name,
         )
 
-    def sql(self) -> tuple[str, list[Any]]:
-        """Return what stands behind ``FROM jobs``, and its parameters."""
+    def sql(self, name: str = "backend") -> tuple[str, list[Any]]:
+        """Return what stands behind ``FROM jobs``, and its parameters.
+
+        Args:
+            name: the column with the name of what ran.
+        """
         terms, given = ["1"], list[Any]()
         if self.statuses is not None:
             terms.append(f"status IN ({','.join('?' * len(self.statuses))})")
@@ -71,7 +75,7 @@ class JobQuery:
         for term, value in (
             ("created >= ?", self.after),
             ("created <= ?", self.before),
-            ("backend = ?", self.backend_name),
+            (f"{name} = ?", self.backend_name),
         ):
             if value is not None:
                 terms.append(term)

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from procjob.store.machine import Process
+
 #: Marks a file as a store of procjob: ``PRAGMA application_id``; "pjob" in ASCII.
 APPLICATION_ID = 0x706A6F62
 
@@ -102,5 +104,23 @@ _VERSION_1 = (
     "CREATE INDEX jobs_open ON jobs (process_id) WHERE status NOT IN ('DONE', 'CANCELLED', 'ERROR')",
 )
 
+#: `procjob.sweep` had its own notes, among them the process, in the metadata.
+_OWN_NOTES = "CASE WHEN json_valid(metadata) THEN json_type(metadata, '$.process') = 'object' ELSE 0 END"
+_PROCESS = ", ".join(f"json_extract(metadata, '$.process.{name}')" for name in Process._fields)
+
+_VERSION_2 = (
+    "ALTER TABLE sweeps ADD COLUMN error TEXT",
+    "ALTER TABLE sweeps ADD COLUMN tags TEXT NOT NULL DEFAULT '[]'",
+    "ALTER TABLE sweeps ADD COLUMN provenance TEXT NOT NULL DEFAULT '{}'",
+    "ALTER TABLE sweeps ADD COLUMN process_id INTEGER REFERENCES processes",
+    f"INSERT OR IGNORE INTO processes ({', '.join(Process._fields)}) SELECT {_PROCESS} FROM sweeps WHERE {_OWN_NOTES}",
+    f"""
+    UPDATE sweeps SET provenance = metadata, metadata = '{{}}', process_id = (
+        SELECT process_id FROM processes WHERE ({", ".join(Process._fields)}) = ({_PROCESS})
+    ) WHERE {_OWN_NOTES}
+    """,
+    "CREATE INDEX sweeps_open ON sweeps (process_id) WHERE status NOT IN ('DONE', 'CANCELLED', 'ERROR')",
+)
+
 #: Entry n leads from version n to n + 1.
-MIGRATIONS: tuple[Sequence[str], ...] = (_VERSION_1,)
+MIGRATIONS: tuple[Sequence[str], ...] = (_VERSION_1, _VERSION_2)

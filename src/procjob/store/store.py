@@ -18,10 +18,12 @@ from procjob.status import JobStatus
 from procjob.store import points as rows
 from procjob.store.database import Database
 from procjob.store.jobs import JobTable
-from procjob.store.points import PointRecord, SweepRecord, Target
+from procjob.store.points import PointRecord, Target
+from procjob.store.processes import Processes
 from procjob.store.query import JobQuery
 from procjob.store.recorder import Recorder
 from procjob.store.stored import StoredJob
+from procjob.store.sweeps import SweepRecord, SweepTable
 
 #: Parameters of one statement at most; SQLite before 3.32 takes 999.
 _BATCH = 500
@@ -65,7 +67,9 @@ class Store:
             _checked_path(path), timeout=checks.seconds("timeout", timeout, optional=False) or 0.0
         )
         self._identities: dict[int, str] = {}
-        self._jobs = JobTable(self._database)
+        processes = Processes(self._database)
+        self._jobs = JobTable(self._database, processes)
+        self._sweeps = SweepTable(self._database, processes, allow_pickle=self._allow_pickle)
         self._recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
     @property
@@ -185,10 +189,26 @@ class Store:
     # ------------------------------------------------------------ sweeps
 
     def put_sweep(self, record: SweepRecord) -> None:
-        """Keep a sweep, or what has become of it."""
-        row = rows.sweep_row(record)
-        with self._database.write() as connection:
-            connection.execute(rows.PUT_SWEEP, row)
+        """Keep a sweep of this process, or what has become of it.
+
+        Raises:
+            StoreError: its points cannot be pickled, or the file cannot be written.
+        """
+        self._sweeps.put(record)
+
+    def end_sweep(self, record: SweepRecord, *, timeout: float | None = None) -> None:
+        """Keep how a sweep has ended: its status, time, points and error; one that was deleted meanwhile is not made again.
+
+        If this fails, it is tried again when this process asks the file for sweeps.
+
+        Args:
+            record: the sweep.
+            timeout: seconds to wait for other processes; None: those of this store.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        self._sweeps.end(record, timeout=timeout)
 
     def sweep(self, sweep_id: str) -> SweepRecord:
         """Return a sweep.
@@ -196,44 +216,58 @@ class Store:
         Raises:
             StoreError: there is none with this id.
         """
-        with self._database.read() as connection:
-            row = connection.execute(
-                f"SELECT {rows.SWEEP_COLUMNS} FROM sweeps WHERE sweep_id = ?", (sweep_id,)
-            ).fetchone()
-        if row is None:
+        record = self._sweeps.get(sweep_id)
+        if record is None:
             raise StoreError(f"there is no sweep {sweep_id!r} in {self.path}; Store.sweeps() lists those there are")
-        return rows.sweep_record(row, allow_pickle=self._allow_pickle)
+        return record
 
     def sweeps(
         self,
         limit: int | None = 10,
         skip: int = 0,
         name: str | None = None,
-        status: str | None = None,
+        status: JobStatus | str | Iterable[JobStatus | str] | None = None,
         descending: bool = True,
+        *,
+        tags: Iterable[str] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
     ) -> list[SweepRecord]:
-        """Return sweeps by the time they were created.
+        """Return sweeps of all processes, by the time they were created.
+
+        One that is not final and whose process has ended is ERROR from now on, "interrupted: ...", as a job is.
 
         Args:
             limit: how many at most; None: all.
             skip: how many to leave out at the beginning.
             name: only those with this name.
-            status: only those with this status.
+            status: only those with this status, or one of these.
             descending: the newest first.
+            tags: only those that have all of these tags.
+            created_after: only those made then or later; a time without a zone is local.
+            created_before: only those made then or earlier.
+
+        Raises:
+            TypeError: an argument has the wrong type.
+            ValueError: a number is negative, or there is no such status.
+            StoreError: the file cannot be read.
         """
-        order = "DESC" if descending else "ASC"
-        with self._database.read() as connection:
-            found = connection.execute(
-                f"SELECT {rows.SWEEP_COLUMNS} FROM sweeps WHERE name = coalesce(?, name) AND status = coalesce(?, status) "
-                f"ORDER BY created {order}, rowid {order} LIMIT ? OFFSET ?",
-                (name, status, *_page(limit, skip)),
-            ).fetchall()
-        return [rows.sweep_record(row, allow_pickle=self._allow_pickle) for row in found]
+        return self._sweeps.find(
+            JobQuery.checked(
+                limit,
+                skip,
+                status=status,
+                tags=tags,
+                created_after=created_after,
+                created_before=created_before,
+                descending=descending,
+                backend_name=name,
+            )
+        )
 
     def delete_sweep(self, sweep_id: str) -> bool:
         """Delete a sweep, but none of its points; return whether there was one."""
-        with self._database.write() as connection:
-            return connection.execute("DELETE FROM sweeps WHERE sweep_id = ?", (sweep_id,)).rowcount > 0
+        return self._sweeps.delete(sweep_id)
 
     # ------------------------------------------------------------ ids
 
@@ -354,11 +388,6 @@ def _checked_path(path: Any) -> Path:
     if not text or "\0" in text or text == ":memory:":
         raise ValueError(f"path must name a file, not {text!r}")
     return Path(text).expanduser().resolve()
-
-
-def _page(limit: int | None, skip: int) -> tuple[int, int]:
-    most = -1 if limit is None else checks.whole("limit", limit, lowest=0, expected=", or None")
-    return most, checks.whole("skip", skip, lowest=0)
 
 
 def _by_keys(connection: Connection, query: str, target_id: int, keys: Iterable[bytes]) -> Iterator[tuple[Any, ...]]:

@@ -16,9 +16,10 @@ from procjob.metrics import JobMetrics
 from procjob.pool import checks
 from procjob.status import JOB_FINAL_STATES, JobStatus
 from procjob.store.jobs import COLUMNS, JobTable
-from procjob.store.points import blamed
-from procjob.store.values import decode
+from procjob.store.values import blamed, check_times, decode
 
+#: Columns of times.
+_TIMES = ("created", "queue_seconds", "run_seconds", "cpu_seconds")
 #: Seconds between two looks at a job that another process runs: SQLite tells nobody that something was written.
 _LOOK_EVERY = 0.1
 
@@ -38,7 +39,7 @@ class StoredJob(JobV1):
         self._table = table
         self._allow_pickle = allow_pickle
         self._metadata: dict[str, Any] | None = None
-        self._row = dict(zip(COLUMNS, row, strict=True))
+        self._row = _checked(row)
         super().__init__(backend, self._row["job_id"])
         self.tags: tuple[str, ...] = tuple(json.loads(self._row["tags"]))
         self.backend_name: str | None = self._row["backend"]
@@ -182,10 +183,29 @@ class StoredJob(JobV1):
         row = self._table.get(self._job_id)
         if row is None:
             raise StoreError(f"job {self._job_id} was deleted from the store while it was {status.name}")
-        self._row = dict(zip(COLUMNS, row, strict=True))
+        self._row = _checked(row)
         return JobStatus[self._row["status"]]
 
     def _decoded(self, column: str) -> Any:
         row: Mapping[str, Any] = self._row
         owner = f"job {self._job_id} {column}"
         return decode(row[column], row[f"{column}_data"], owner, allow_pickle=self._allow_pickle)
+
+
+def _checked(row: tuple[Any, ...]) -> dict[str, Any]:
+    """Return a row by column.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    fields = dict(zip(COLUMNS, row, strict=True))
+    check_times(f"job {fields['job_id']}", fields, _TIMES)
+    try:
+        sound = isinstance(json.loads(fields["tags"]), list) and JobStatus.__members__.keys() >= json.loads(
+            fields["times"]
+        ).keys() | {fields["status"]}
+    except (TypeError, ValueError, AttributeError):
+        sound = False
+    if not sound:
+        raise StoreError(f"job {fields['job_id']} is damaged: its status, times or tags are none")
+    return fields

@@ -22,7 +22,8 @@ import io
 import json
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
@@ -42,6 +43,8 @@ _ADAPTERS = {"qiskit.result.result.Result": "procjob.qiskit.stored"}
 _MAX_BITS = 10_000
 #: Of one value; SQLite's own limit is 10**9 bytes for a whole row.
 MAX_BYTES = 900_000_000
+#: Unix time of the year 9999: beyond it no date is made.
+_END_OF_TIME = 253_370_764_800
 _CANONICAL_NAN = struct.pack("<d", math.nan)
 _TEXT_SCALARS = {
     np.dtype(code).type for code in ("bool", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
@@ -126,6 +129,53 @@ def decode(text: str, data: bytes | None, owner: str, *, allow_pickle: bool = Fa
         return members
 
     return _parsed(text, restored)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unread:
+    """A value that is read from the file, but not decoded yet: whoever lists others must not fail at it.
+
+    Attributes:
+        text: as it is kept.
+        data: its blob.
+        owner: what `encode` was told.
+        allow_pickle: the user's consent to load a pickle whoever wrote it.
+    """
+
+    text: str
+    data: bytes | None
+    owner: str
+    allow_pickle: bool
+
+    def read(self) -> Any:
+        """Return the value.
+
+        Raises:
+            StoreError: it is a pickle that may not be loaded, or damaged.
+        """
+        with blamed(self.owner):
+            return decode(self.text, self.data, self.owner, allow_pickle=self.allow_pickle)
+
+
+@contextmanager
+def blamed(what: str) -> Iterator[None]:
+    """Say in the error of a value what it belongs to."""
+    try:
+        yield
+    except StoreError as exc:
+        raise StoreError(f"{what} cannot be read: {exc}") from exc.__cause__
+
+
+def check_times(what: str, fields: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Check columns of a row that are times; SQLite takes anything in any column.
+
+    Raises:
+        StoreError: one is none.
+    """
+    for name in names:
+        value = fields[name]
+        if value is not None and (not isinstance(value, (int, float)) or not abs(value) < _END_OF_TIME):
+            raise StoreError(f"{what} is damaged: {name} is {value!r:.50}")
 
 
 # ---------------------------------------------------------------- to text

@@ -9,6 +9,7 @@ import platform
 import re
 import secrets
 import uuid
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, overload
 
@@ -26,7 +27,7 @@ from procjob.status import JobStatus
 from procjob.store import Store
 from procjob.sweeps.gathered import Gathered
 from procjob.sweeps.identity import encode
-from procjob.sweeps.keeping import StoreKeeper
+from procjob.sweeps.keeping import StoreKeeper, noted
 from procjob.sweeps.points import Points, Stream, as_points
 from procjob.sweeps.result import SweepResult
 from procjob.sweeps.runner import Runner, Setting
@@ -79,11 +80,17 @@ class Sweep(Job):
         shots: int | None = _UNSET,
         observables: Observables | None = None,
         version: str | None = None,
+        tags: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
     ) -> None:
         if errors not in ("raise", "store"):
             raise ValueError(f"errors must be 'raise' or 'store', not {errors!r}")
         if version is not None and not isinstance(version, str):
             raise TypeError(f"version must be a string, not {version!r}")
+        words = checks.words("tags", tags)
+        if metadata is not None and not isinstance(metadata, Mapping):
+            raise TypeError(f"metadata must be a mapping, not {metadata!r}")
+        notes = dict(metadata or {})
         limits = Limits(
             time_limit=checks.seconds("time_limit", time_limit, positive=True),
             retries=checks.whole("retries", retries, lowest=0),
@@ -102,6 +109,7 @@ class Sweep(Job):
         self._name, self._points = what.name, source
         self._gathered = Gathered(source)
         self._provenance = _provenance(identity)
+        self._noted = noted(words, notes)
         self._keeper: StoreKeeper | None = None
         self._seed = secrets.randbits(63) if given_seed is None else given_seed
         if store is not None:
@@ -113,7 +121,9 @@ class Sweep(Job):
                 own=not isinstance(store, Store),
                 seed=given_seed,
                 drawn=self._seed,
-                metadata=self._provenance,
+                provenance=self._provenance,
+                tags=words,
+                metadata=notes,
             )
             self._seed = self._keeper.seed
         setting = Setting(what, source, self._seed, errors == "raise", limits, engine is None)
@@ -126,7 +136,8 @@ class Sweep(Job):
             bar=lambda: Bar(total, what.name, "point") if shown else None,
             finish=self._made,
         )
-        super().__init__(None, identity, task=Task(_nothing), engine=runner, inputs=source)
+        super().__init__(None, identity, task=Task(_nothing), engine=runner, inputs=source, tags=words)
+        self.metadata.update(notes)
 
     def result(self, timeout: float | None = None, *, partial: bool = False) -> SweepResult:
         """Wait for the result and return it.
@@ -150,6 +161,11 @@ class Sweep(Job):
         """The seed of the sweep, given or drawn."""
         return self._seed
 
+    @property
+    def seed_is_from_store(self) -> bool:
+        """Whether the seed is the one that was drawn when the store was first given the same target."""
+        return self._keeper is not None and self._keeper.seed_is_from_store
+
     def reusable(self) -> int:
         """Return how many of the points the store has, so that they would not be run; 0 without a store.
 
@@ -167,7 +183,8 @@ class Sweep(Job):
             self._keeper.close()
 
     def _made(self) -> SweepResult:
-        return self._gathered.result(self._seed, self._name, self._provenance | {"reused": self._gathered.reused})
+        known = self._provenance | self._noted | {"reused": self._gathered.reused}
+        return self._gathered.result(self._seed, self._name, known)
 
     def _interrupted(self) -> str:
         """Return what somebody who pressed Ctrl-C wants to know."""
@@ -226,6 +243,8 @@ def sweep(target: Any, points: Any, *, wait: bool = True, **options: Any) -> Swe
             - ``retries``: how often a point is run again after its worker died.
             - ``shots``: of a circuit; None for exact values. The default is 1024, or None with observables; with a backend 1024.
             - ``observables``: of a circuit, Pauli sums, or a mapping of names to such; their means are the results.
+            - ``tags``: words to find the sweep by, see `Store.sweeps`.
+            - ``metadata``: a mapping, kept with the sweep. Both are also in ``result.metadata``, under these names.
 
     Raises:
         TypeError: an argument has the wrong type; the target does not take an axis, or needs one that is not there; a value has no stable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Mapping
@@ -11,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from procjob.errors import StoreError
 from procjob.pool.foreign import describe
 from procjob.pool.pickling import unpack_exception
 from procjob.store import PointRecord, Store, SweepRecord
 from procjob.store import Target as StoredTarget
-from procjob.store.machine import Process
 from procjob.sweeps.chunks import Chunk
 from procjob.sweeps.columns import Column, columns_of, unpacked
 from procjob.sweeps.gathered import Gathered
@@ -41,7 +42,9 @@ class StoreKeeper:
         gathered: who is told what is there already.
         seed: of the sweep; None: that which was drawn when the same sweep began, if it did.
         drawn: the seed that is taken if there is none.
-        metadata: of the sweep; has its ``sweep_id``.
+        provenance: of the sweep; has its ``sweep_id``.
+        tags: of the sweep.
+        metadata: of the sweep.
 
     Raises:
         StoreError: the store cannot be used.
@@ -50,13 +53,14 @@ class StoreKeeper:
 
     def __init__(
         self, store: Store, target: Target, points: Points | Stream, gathered: Gathered, *,
-        own: bool, seed: int | None, drawn: int, metadata: Mapping[str, Any],
+        own: bool, seed: int | None, drawn: int, provenance: Mapping[str, Any], tags: tuple[str, ...], metadata: Mapping[str, Any],
     ) -> None:  # fmt: skip
         self.store = store
         self._own = own
         self._points = points
         self._gathered = gathered
         self._seeded = target.seeded
+        self._failed = False
         parts = target.parts()
         stored = StoredTarget(
             target.name, digest(*(f"{name}={parts[name]}".encode() for name in sorted(parts))).hex(), parts
@@ -64,10 +68,11 @@ class StoreKeeper:
         target_id = store.target_id(stored)
         before = _seed_of_last(store, target.name, target_id) if seed is None and target.seeded else None
         self.seed = seed if seed is not None else before if before is not None else drawn
+        self.seed_is_from_store = before is not None
         _tell_changes(store, stored, target_id)
         now = time.time()
         self._record = SweepRecord(
-            sweep_id=metadata["sweep_id"],
+            sweep_id=provenance["sweep_id"],
             target_id=target_id,
             name=target.name,
             status="RUNNING",
@@ -75,12 +80,9 @@ class StoreKeeper:
             created=now,
             updated=now,
             points=points.spec() if isinstance(points, Points) else None,
-            metadata={
-                **metadata,
-                "seeded": target.seeded,
-                "drawn": seed is None,
-                "process": Process.this()._asdict(),
-            },
+            metadata=metadata,
+            tags=tags,
+            provenance={**provenance, "seeded": target.seeded, "drawn": seed is None},
         )
 
     def close(self) -> None:
@@ -125,6 +127,7 @@ class StoreKeeper:
     def keep(self, chunk: Chunk, columns: Mapping[str, Column], outcome: Outcome, attempts: int) -> None:
         """See `Keeper.keep`."""
         assert chunk.keys is not None
+        self._failed = True  # unless it returns
         names = list(outcome.columns)
         listed = [unpacked(column) for column in outcome.columns.values()]
         values = zip(*listed, strict=True) if listed else repeat(())  # a function may return {}
@@ -140,10 +143,19 @@ class StoreKeeper:
                 continue
             records.append(PointRecord(key, point, status, value, told, float(outcome.seconds[number]), attempts, now))
         self.store.put_points(self._record.target_id, records)
+        self._failed = False
 
-    def end(self, status: str, points: Points) -> None:
-        """See `Keeper.end`."""
-        self.store.put_sweep(replace(self._record, status=status, updated=time.time(), points=points.spec()))
+    def end(self, status: str, points: Points, error: BaseException | None) -> None:
+        """See `Keeper.end`; a store that has failed already is neither waited for nor complained of once more."""
+        told = describe(error) if status == "ERROR" and error is not None else None
+        record = replace(self._record, status=status, updated=time.time(), points=points.spec(), error=told)
+        with contextlib.suppress(*([StoreError] if self._failed else [])):
+            self.store.end_sweep(record, timeout=0.0 if self._failed else None)
+
+
+def noted(tags: tuple[str, ...], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the metadata of a result have of the user's own notes."""
+    return ({"tags": list(tags)} if tags else {}) | ({"metadata": dict(metadata)} if metadata else {})
 
 
 def store_keys(columns: Mapping[str, Column], seed: int | None) -> list[bytes]:
@@ -155,7 +167,7 @@ def store_keys(columns: Mapping[str, Column], seed: int | None) -> list[bytes]:
 def _seed_of_last(store: Store, name: str, target_id: int) -> int | None:
     """Return the seed that was drawn when the same target ran last; None if there was none."""
     for record in store.sweeps(limit=1000, name=name):
-        if record.target_id == target_id and record.metadata.get("drawn"):
+        if record.target_id == target_id and record.provenance.get("drawn"):
             return record.seed
     return None
 

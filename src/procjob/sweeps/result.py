@@ -225,7 +225,9 @@ class SweepResult:
             x: name of an axis or a result: numbers, or anything else as categories.
             y: name of what is drawn: one real number a point.
             by: name of what tells several lines apart; the vertical axis of a heat map.
-            kind: ``"line"``, ``"points"`` or ``"heatmap"``; None: a line if ``x`` is a number, else points.
+            kind: ``"line"``, ``"points"`` or ``"heatmap"``. None: what fits. A heat map if ``x`` and ``by`` are two axes of the
+                grid, both of numbers, with more values of ``by`` than lines can be told apart (10); else lines if ``x`` is
+                numbers, and points if it is categories.
             ax: where to draw. None: a figure of its own; one of pyplot's if you have imported ``matplotlib.pyplot`` or are in a
                 notebook, so that it is shown; else one that nothing keeps, see ``ax.figure.savefig``.
             **options: for ``Axes.plot`` or ``Axes.errorbar``, or ``Axes.pcolormesh`` of a heat map.
@@ -248,6 +250,8 @@ class SweepResult:
         def variable(name: str) -> plotting.Variable:
             return plotting.Variable(name, self.flat(name)[done])
 
+        if kind is None and self._spans_plane(x, by):
+            kind = "heatmap"
         bars = next((name for name in (f"{y}_error", f"{y}_std") if name in self), None)
         others = [
             "/".join(part.names)
@@ -264,6 +268,17 @@ class SweepResult:
             ax=ax,
             **options,
         )
+
+    def _spans_plane(self, x: str, by: str | None) -> bool:
+        """Return whether two axes of the grid are numbers, and the second one has too many for lines."""
+        from procjob.plotting import MAX_LEGEND
+
+        levels = {
+            part.names[0]: np.unique(along(part)[part.names[0]])
+            for part in self.points.parts
+            if part.names in ((x,), (by,)) and along(part)[part.names[0]].dtype.kind in "iuf"
+        }
+        return by is not None and levels.keys() == {x, by} and x != by and len(levels[by]) > MAX_LEGEND
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write everything to one file that NumPy reads, without pickles; an older file of that name is replaced at once or not at all.

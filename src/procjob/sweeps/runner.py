@@ -57,8 +57,8 @@ class Keeper(Protocol):
     def keep(self, chunk: Chunk, columns: Mapping[str, Column], outcome: Outcome, attempts: int) -> None:
         """Keep what came of a chunk."""
 
-    def end(self, status: str, points: Points) -> None:
-        """The sweep has ended."""
+    def end(self, status: str, points: Points, error: BaseException | None) -> None:
+        """The sweep has ended, by ``error`` if there is one."""
 
     def close(self) -> None:
         """Let go of the file, if it was opened for this sweep."""
@@ -323,11 +323,13 @@ class Runner:
             self._show(bar)
             bar.close()
         result = self._finish()
-        if self._keeper is not None and not self._keeper_failed:
-            status = "CANCELLED" if self._stopping else "DONE" if self._failure is None else "ERROR"
-            self._keeper.end(status, result.points)
         if self._keeper is not None:
-            self._keeper.close()
+            stopped = self._stopping or self._engine_gone
+            status = "CANCELLED" if stopped else "DONE" if self._failure is None else "ERROR"
+            try:
+                self._keeper.end(status, result.points, self._failure)
+            finally:
+                self._keeper.close()
         return result
 
     def _take_in(self, future: Future[Any]) -> None:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from procjob.errors import RemoteError, StoreError
-from procjob.status import JOB_FINAL_STATES, JobStatus
 from procjob.store import Store, SweepRecord
-from procjob.store.machine import Process
 from procjob.sweeps.columns import columns_of
 from procjob.sweeps.gathered import Gathered
-from procjob.sweeps.keeping import store_keys
+from procjob.sweeps.keeping import noted, store_keys
 from procjob.sweeps.points import Points, from_spec
 from procjob.sweeps.result import DONE, SweepResult
 from procjob.sweeps.targets import Outcome
 
 #: Points that are read at a time.
 _BATCH = 4096
-#: Metadata that is for the store alone.
+#: Provenance that is for the store alone.
 _INTERNAL = frozenset({"seeded", "drawn", "process"})
 
 
@@ -38,20 +35,10 @@ def load_sweep(store: Store | str | os.PathLike[str], sweep_id: str) -> SweepRes
     gathered = Gathered(points)
     for start in range(0, len(points), _BATCH):
         _read(store, record, points, range(start, min(start + _BATCH, len(points))), gathered)
-    known = {name: value for name, value in record.metadata.items() if name not in _INTERNAL}
-    return gathered.result(record.seed, record.name, {**known, "status": status_of(record).name})
-
-
-def status_of(record: SweepRecord) -> JobStatus:
-    """Return the status of a sweep: ERROR if its process has ended before it."""
-    status = JobStatus[record.status]
-    return JobStatus.ERROR if status not in JOB_FINAL_STATES and was_interrupted(record) else status
-
-
-def was_interrupted(record: SweepRecord) -> bool:
-    """Return whether the process of a sweep has ended before the sweep; False also if nobody can tell from here."""
-    process: Mapping[str, Any] | None = record.metadata.get("process")
-    return JobStatus[record.status] not in JOB_FINAL_STATES and process is not None and Process(**process).is_gone()
+    known = {name: value for name, value in record.provenance.items() if name not in _INTERNAL}
+    with contextlib.suppress(StoreError):  # what the user has noted down beside must not hide what was found
+        known |= noted(record.tags, record.metadata)
+    return gathered.result(record.seed, record.name, {**known, "status": record.status})
 
 
 def points_of(record: SweepRecord) -> Points:
@@ -72,7 +59,7 @@ def points_of(record: SweepRecord) -> Points:
 
 
 def _read(store: Store, record: SweepRecord, points: Points, part: range, gathered: Gathered) -> None:
-    seed = record.seed if record.metadata.get("seeded", True) else None
+    seed = record.seed if record.provenance.get("seeded", True) else None
     keys = store_keys(points.columns(part.start, part.stop), seed)
     found = store.get_points(record.target_id, keys, columns=("key", "status", "value", "error", "seconds"))
     done = [at for at, key in enumerate(keys) if key in found and found[key].status == "DONE"]
