@@ -4,8 +4,7 @@
 
 One worker each; milliseconds, medians over interleaved rounds. The curve: an array as a result (the worker has it already)
 and as an argument, through memory and through the pipe, from which `procjob.pool.payload.LEAST` was chosen: the least size
-at which memory is never slower. "fresh copy" is what one copy into memory that the process did not have costs. The last line
-is an array of 100 MB that 100 calls have in common: what each one after the first costs.
+at which memory is never slower. "fresh copy" is what one copy into memory that the process did not have costs.
 """
 
 from __future__ import annotations
@@ -14,19 +13,17 @@ import argparse
 import concurrent.futures
 import mmap
 import multiprocessing
-import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 
 import loky
 import numpy as np
+from timing import medians
 
 import procjob
 from procjob.pool import payload
 
 SIZES = [1 << n for n in (16, 17, 18, 19, 20, 22, 24, 27)]
-SHARED = 100_000_000
 
 
 def held(size: int) -> np.ndarray:
@@ -81,19 +78,6 @@ PEERS: dict[str, Callable[[int], concurrent.futures.Executor]] = {
 }
 
 
-def medians(actions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Milliseconds of each action, in turn; what it returns is dropped after the clock has stopped."""
-    times: dict[str, list[float]] = {name: [] for name in actions}
-    for number in range(rounds + 1):
-        for name, action in actions.items():
-            began = time.perf_counter()
-            result = action()
-            if number:  # the first round warms up
-                times[name].append(time.perf_counter() - began)
-            del result
-    return {name: statistics.median(spent) * 1e3 for name, spent in times.items()}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
@@ -108,17 +92,9 @@ def main() -> None:
             calls = {"result": (held, size), "argument": (first, array)}
             actions = {name: partial(call, pool, *calls[what]) for name, pool in pools.items()}
             actions["fresh copy"] = partial(fresh_copy, array)
-            found = medians(actions, options.rounds if size < 1 << 26 else 3)
-            row = "".join(f"{found[name]:11.2f}" for name in names)
+            found = medians(actions, options.rounds if size < 1 << 26 else 3, warm=1)
+            row = "".join(f"{found[name] * 1e3:11.2f}" for name in names)
             print(f"{'':9} {size:10}  {row}   {found['procjob'] / found['fresh copy']:8.2f}", flush=True)
-    array = np.random.default_rng(1).random(SHARED // 8)
-    table = procjob.shared(array)
-    actions = {
-        "procjob.shared": partial(call, pools["procjob"], first, table),
-        "loky": partial(call, pools["loky"], first, array),
-    }
-    found = medians(actions, 5) | {"procjob.shared": medians({"": actions["procjob.shared"]}, 100)[""]}
-    print(f"{SHARED} bytes in common, each after the first: " + ", ".join(f"{n} {t:.2f}" for n, t in found.items()))
     for pool in pools.values():
         pool.shutdown()
 

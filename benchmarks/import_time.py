@@ -1,45 +1,60 @@
-"""What importing procjob costs, next to loky and NumPy, which it stands on.
+"""What importing costs.
 
-    python benchmarks/import_time.py [--rounds N]
+    python -m benchmarks --rows import
 
-Prints medians over interleaved rounds of fresh interpreters, less that of an interpreter that imports nothing, and the
-ratios to loky and NumPy together. Absolute figures change with the machine; the ratios are what counts.
+In fresh interpreters, less what an interpreter costs that imports nothing. Public names of procjob are loaded when they are
+first used; what all of them cost is beside it.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
+import contextlib
 import subprocess
 import sys
-import time
+from functools import partial
+from importlib.util import find_spec
 
-REFERENCE = "import loky, numpy"
-STATEMENTS = ["", REFERENCE, "import procjob", "from procjob import *"]
+from benchmarks.rows import Row, beside
+from benchmarks.timing import in_turns
 
-
-def seconds(statement: str) -> float:
-    """Time that a fresh interpreter takes for a statement."""
-    began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", statement], check=True)
-    return time.perf_counter() - began
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
-    rounds = parser.parse_args().rounds
-    times: dict[str, list[float]] = {statement: [] for statement in STATEMENTS}
-    for statement in STATEMENTS:
-        seconds(statement)  # the first time compiles and reads from the disk
-    for _ in range(rounds):
-        for statement in STATEMENTS:
-            times[statement].append(seconds(statement))
-    costs = {s: statistics.median(a - b for a, b in zip(times[s], times[""], strict=True)) for s in STATEMENTS[1:]}
-    print(f"{'':22} milliseconds   of loky and numpy")
-    for statement, cost in costs.items():
-        print(f"{statement:22} {cost * 1000:12.0f}   {cost / costs[REFERENCE]:17.2f}")
+STATEMENTS = {
+    "procjob": "import procjob",
+    "procjob, all names": "from procjob import *",
+    "loky and numpy": "import loky, numpy",
+    "joblib": "import joblib",
+    "stdlib": "import concurrent.futures.process",
+    "mp.Pool": "import multiprocessing.pool",
+    "pebble": "import pebble",
+    "mpire": "import mpire",
+    "distributed": "import distributed",
+}
 
 
-if __name__ == "__main__":
-    main()
+@contextlib.contextmanager
+def imported(statement, quick):
+    for module in statement.split(maxsplit=1)[1].removesuffix(" import *").split(", "):
+        if find_spec(module.split(".")[0]) is None:
+            raise ModuleNotFoundError(name=module)
+
+    def run(code):
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+    def measure():
+        times = in_turns({"nothing": partial(run, "pass"), "import": partial(run, statement)}, 1)
+        return (times["import"][0] - times["nothing"][0]) * 1e3
+
+    measure()  # the first time compiles and reads from the disk
+    yield measure
+
+
+ROWS = [
+    Row(
+        key="import",
+        title="`import procjob`",
+        unit="ms",
+        contenders={name: partial(imported, statement) for name, statement in STATEMENTS.items()},
+        references=frozenset({"procjob, all names"}),
+        goals=(beside("below loky plus NumPy", "loky and numpy"),),
+        rounds=(15, 2),
+    ),
+]

@@ -11,31 +11,20 @@ import hashlib
 import os
 import select
 import signal
-import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 
-import numpy as np
 import psutil
+from timing import seconds
 
 import procjob
 
 
 def act(what: object) -> object:
     """The simulator of this script: does what its input says."""
-    if what == "pid":
-        return os.getpid()
     procjob.report_progress(1)
-    if what == "python":
-        while True:
-            pass
-    if what == "numpy":
-        matrix = np.ones((100, 100))
-        while True:
-            matrix = np.tanh(matrix @ matrix)
     if what == "pbkdf2":
         hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 2**31 - 1)
     if what == "aer":
@@ -72,13 +61,6 @@ def running(backend: procjob.Backend, what: object, at_progress: int = 1) -> pro
     return job
 
 
-def milliseconds(action: Callable[[], object]) -> float:
-    """Time one call."""
-    began = time.perf_counter()
-    action()
-    return (time.perf_counter() - began) * 1e3
-
-
 def say(what: str, bound: str, figures: str) -> None:
     """Print one line of the table."""
     print(f"{what:62s} {bound:28s} {figures}", flush=True)
@@ -111,22 +93,12 @@ def states() -> None:
 
 
 def cancels() -> None:
-    """Cancel of code that returns to the interpreter, and of code that never does."""
-    for what in ("python", "numpy"):
-        with procjob.Backend(act, workers=1) as backend:
-            pid = backend.run("pid").result()
-            times = []
-            for _ in range(20):
-                job = running(backend, what)
-                times.append(milliseconds(lambda job=job: (job.cancel(), job.wait_for_final_state())))
-            same = backend.run("pid").result() == pid
-        text = f"median {statistics.median(times):.2f} ms, worst {max(times):.2f} ms, same worker: {same}"
-        say(f"cancel of running {what} code", "< 20 ms, same worker", text)
+    """Cancel of code that never returns to the interpreter; the rest is in `stopping.py`."""
     for what, at in (("pbkdf2", 1), ("aer", 2)):
         with procjob.Backend(act, workers=2) as backend:
             job = running(backend, what, at)
             others = [backend.run(n) for n in range(50)]
-            took = milliseconds(lambda job=job: (job.cancel(), job.wait_for_final_state()))
+            took = seconds(lambda job=job: (job.cancel(), job.wait_for_final_state())) * 1e3
             kept = sum(other.result() == n for n, other in enumerate(others))
             say(
                 f"cancel of one {what} call that never returns",

@@ -10,7 +10,6 @@ of wide circuits ran.
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
 
@@ -18,6 +17,7 @@ from qiskit import QuantumCircuit, transpile
 from qiskit.circuit.library import quantum_volume
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, depolarizing_error
+from timing import medians, seconds
 
 import procjob
 from procjob.qiskit import ProcessBackend
@@ -34,12 +34,6 @@ def noise() -> NoiseModel:
     model.add_all_qubit_quantum_error(depolarizing_error(0.01, 1), ["u", "u3", "u2", "u1"])
     model.add_all_qubit_quantum_error(depolarizing_error(0.02, 2), ["cx"])
     return model
-
-
-def seconds(fn: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    fn()
-    return time.perf_counter() - began
 
 
 def wide() -> tuple[dict[str, Callable[[], object]], list[ProcessBackend]]:
@@ -120,18 +114,12 @@ def main() -> None:
             status()
             continue
         forms, backends = globals()[family]()
-        times: dict[str, list[float]] = {name: [] for name in forms}
-        for form in forms.values():
-            form()
-        for _ in range(options.rounds):
-            for name, form in forms.items():
-                times[name].append(seconds(form))
+        found = medians(forms, options.rounds, warm=1)
         for backend in backends:
             backend.close()
-        medians = {name: statistics.median(of) for name, of in times.items()}
-        best = min(median for name, median in medians.items() if name != "procjob")
-        shown = ", ".join(f"{name} {median:.3f} s" for name, median in medians.items())
-        print(f"{family}: {shown}; procjob takes {medians['procjob'] / best:.2f} of the best of Aer")
+        best = min(median for name, median in found.items() if name != "procjob")
+        shown = ", ".join(f"{name} {median:.3f} s" for name, median in found.items())
+        print(f"{family}: {shown}; procjob takes {found['procjob'] / best:.2f} of the best of Aer")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import cloudpickle  # noqa: E402
 import numpy as np  # noqa: E402  reads the variables
 import psutil  # noqa: E402
+from timing import median, medians  # noqa: E402
 
 import procjob  # noqa: E402
 from procjob import grid, sweep, vectorized, zipped  # noqa: E402
@@ -53,26 +53,9 @@ def points_of(count):
     return grid(x=np.arange(count // 100, dtype=float), y=np.arange(100.0))
 
 
-def seconds(call):
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
-
-
-def in_turns(rounds, **calls):
-    """Median seconds of each call."""
-    found = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            found[name].append(seconds(call))
-    return {name: statistics.median(times) for name, times in found.items()}
-
-
 def scale(rounds, engine):
-    small = (
-        in_turns(max(rounds, 9), small=lambda: sweep(trivial_arrays, points_of(10_000), engine=engine))["small"] / 1e4
-    )
-    large = in_turns(rounds, large=lambda: sweep(trivial_arrays, points_of(1_000_000), engine=engine))["large"] / 1e6
+    small = median(lambda: sweep(trivial_arrays, points_of(10_000), engine=engine), max(rounds, 9)) / 1e4
+    large = median(lambda: sweep(trivial_arrays, points_of(1_000_000), engine=engine), rounds) / 1e6
     print(f"scale: {1e6 * small:.2f} us a point at 10,000, {1e6 * large:.2f} at 1,000,000: {large / small:.2f} times")
     done = subprocess.run([sys.executable, __file__, "--grow"], check=True, capture_output=True, text=True)
     print(f"scale: the parent grows by {done.stdout.strip()} MB")
@@ -93,7 +76,7 @@ def grow():
 
 
 def python(rounds, engine):
-    took = in_turns(rounds, python=lambda: sweep(trivial, points_of(500_000), engine=engine))["python"]
+    took = median(lambda: sweep(trivial, points_of(500_000), engine=engine), rounds)
     print(f"python: {5e5 / took:,.0f} points/s")
 
 
@@ -104,7 +87,7 @@ def store(rounds, engine):
         with tempfile.TemporaryDirectory() as folder:
             sweep(nap, points, engine=engine, store=Path(folder) / "points.db")
 
-    found = in_turns(rounds, without=lambda: sweep(nap, points, engine=engine), kept=kept)
+    found = medians({"without": lambda: sweep(nap, points, engine=engine), "kept": kept}, rounds)
     print(f"store: 2,000 points of 1 ms in {found['without']:.2f} s, {found['kept']:.2f} s kept: "
           f"{100 * (found['kept'] / found['without'] - 1):.0f} % more")  # fmt: skip
 
@@ -133,7 +116,7 @@ def circuit_at(count, rounds, engine):
             return sweep(made, points, observables=["Z0 Z1"], engine=engine)["Z0 Z1"]
 
         assert np.array_equal(by_hand(), swept())
-        found = in_turns(max(rounds, 7), by_hand=by_hand, swept=swept)
+        found = medians({"by_hand": by_hand, "swept": swept}, max(rounds, 7))
     print(f"circuit: {count:,} points, {1e3 * found['by_hand']:.0f} ms by hand, {1e3 * found['swept']:.0f} ms as a sweep: "
           f"{found['swept'] / found['by_hand']:.2f} times")  # fmt: skip
 
