@@ -99,7 +99,7 @@ def round_trip(name, quick):
 def work(name, quick, duration):
     """Share of the two cores that went into the tasks."""
     with peers.started(name) as pool:
-        count = int((0.5 if quick else 4) * 2 / duration)
+        count = int((0.5 if quick else 2) * 2 / duration)
 
         def measure():
             took = seconds(lambda: pool.gather([pool.submit(tasks.work, duration) for _ in range(count)]))
