@@ -67,7 +67,7 @@ def with_cells(row: Row, names: list[str], count: int, kept: dict, *, quick: boo
 
 
 def keep(kept: dict, name: str, found: dict) -> None:
-    """Add the answer of a cell to a row; a round without a figure is None in all that follows."""
+    """Add the answer of a cell to a row."""
     if "missing" in found:
         kept["missing"][name] = found["missing"]
     elif "failed" in found:
@@ -129,6 +129,8 @@ def measured(options: argparse.Namespace) -> dict:
     for name in chosen(options.sections, SECTIONS, "sections"):
         results["sections"][name] = section(name)
         print(f"{name}.py\n{results['sections'][name]}", flush=True)
+    if options.quick and not options.peers:
+        print(f"left out of a quick run: {', '.join(SLOW)}")
     if missing:
         print(f"not installed, left out: {', '.join(sorted(missing))}")
     return results

@@ -158,6 +158,10 @@ ROWS = [
         title="two workers run again after the first death of one in a pool",
         unit="ms",
         contenders=kills(0),
+        why="Pools that fork have a copy of the parent within milliseconds; a worker of procjob is a new interpreter, so that the "
+        "threads and locks of the parent cannot harm it. Why none stands ready from the beginning: "
+        "[decision 0007](../docs/decisions/0007-a-spare-when-it-is-needed.md). In `multiprocessing.Pool` the task of the dead "
+        "worker never ends.",
         rounds=(7, 1),
         fresh=True,
     ),

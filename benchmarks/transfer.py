@@ -119,6 +119,7 @@ ROWS = [
             "mpire": inherited,
         },
         goals=(limit("below 2 ms", 2.0),),
+        why="mpire's workers inherit the array when they are forked: it has to be there before them, and is the same for all tasks.",
         rounds=(7, 2),
         deadline=60,
     ),
