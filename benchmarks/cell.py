@@ -7,8 +7,8 @@
                                <-  {"value": ...}     or {"failed": why}
     end()       end of file    ->  tears it down
 
-Between its turns the whole family of a cell is stopped (SIGSTOP): many pools are never quite idle. Whatever is left of it
-in the end is killed.
+Between its turns the whole family of a cell is stopped (SIGSTOP): many pools are never quite idle. What is left of it in
+the end is killed.
 """
 
 from __future__ import annotations
@@ -75,6 +75,10 @@ class Cell:
         """End it and all its processes."""
         self.end()
         select.select([self._pidfd], [], [], END)
+        self._signal(signal.SIGTERM)  # helpers that unlink what the others leave ignore it, and end after them
+        last = time.monotonic() + END
+        while self._is_there() and time.monotonic() < last:
+            time.sleep(0.005)
         self._signal(signal.SIGKILL)
         self._process.wait()
         self._process.stdout.close()
@@ -87,7 +91,7 @@ class Cell:
         while not line.endswith(b"\n"):
             ready, _, _ = select.select([self._process.stdout, self._pidfd], [], [], max(end - time.monotonic(), 0))
             if not ready:
-                self._signal(signal.SIGKILL)
+                self._signal(signal.SIGTERM)
                 return {"failed": f"no answer within {self.row.deadline:.0f} s"}
             if self._process.stdout not in ready:
                 return {"failed": self._death()}
@@ -103,6 +107,15 @@ class Cell:
         self._stderr.seek(0)
         said = self._stderr.read().decode(errors="replace").strip().splitlines()
         return f"its process ended with {code}" + (f": {said[-1]}" if said else "")
+
+    def _is_there(self) -> bool:
+        """Whether anything of the family is left."""
+        self._process.poll()
+        try:
+            os.killpg(self._process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
 
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -65,12 +65,12 @@ def test_a_peer_that_hangs_or_dies_or_raises_costs_its_cell_only(stubs):
     from benchmarks.__main__ import run
     from benchmarks.table import ROWS
 
-    row = replace(ROWS["round-trip"], deadline=6.0)
+    row = replace(ROWS["round-trip"], deadline=5.0)
     kept = run(row, quick=True, peers={"procjob", "pebble", "joblib", "mpire", "distributed"})
     assert kept["failed"] == {
         "pebble": "RuntimeError: this peer does not work here",
         "joblib": "its process ended with 3: out of luck",
-        "mpire": "no answer within 6 s",
+        "mpire": "no answer within 5 s",
     }
     assert kept["missing"] == {"distributed": "distributed"}
     assert len(kept["rounds"]["procjob"]) == row.rounds[1]
