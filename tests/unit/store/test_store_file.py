@@ -276,6 +276,29 @@ def test_on_a_full_disk_what_was_written_before_is_kept(tmp_path):
         store.put_points(target, points([200]))
 
 
+def test_a_store_whose_journal_could_be_written_back_in_part_only_is_whole(tmp_path):
+    path = tmp_path / "some.db"
+    target = filled(path)
+
+    def fill():
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        with Store(path) as store:
+            store._database._connected().execute("PRAGMA wal_autocheckpoint=0")
+            store.put_points(target, points(range(100, 120), value="x" * 3_000))
+            size = path.stat().st_size
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+            with contextlib.suppress(sqlite3.OperationalError):
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(fill) == -signal.SIGKILL
+    pages = int.from_bytes(path.read_bytes()[28:32])
+    assert pages * 4096 > path.stat().st_size, "its beginning tells of pages that are not there"
+    with Store(path) as store:
+        assert store.count_points(target)["DONE"] == 30
+
+
 def test_a_disk_without_room_for_a_new_store_is_left_as_it_was(tmp_path):
     def refused():
         resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, resource.RLIM_INFINITY))
