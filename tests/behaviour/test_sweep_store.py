@@ -9,13 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import cloudpickle
 import numpy as np
 import pytest
 
 import procjob
-from procjob import Store, grid, sweep, vectorized
+from procjob import Store, grid, sweep, vectorized, zipped
 from procjob.engine import ProcessEngine
 from procjob.errors import StoreError
 from procjob.sweeps.points import from_spec
@@ -402,3 +403,37 @@ def test_metadata_that_cannot_be_kept_cost_nothing_else(tmp_path):
         with pytest.raises(StoreError, match="it was not kept"):
             _ = record.metadata
         assert procjob.SweepResult.from_store(store, record.sweep_id)["ready"].tolist() == [1]
+
+
+#: A store as procjob wrote it first: of a circuit, and of two functions that draw random numbers, with seed 3.
+FIRST_STORE = Path(__file__).with_name("stored_sweeps.sql")
+
+
+def drawn(x, y, seed):
+    return {"sum": x, "seed": seed}
+
+
+def mixed(x, label, pair, rng):
+    return {"value": x + float(rng.integers(100)), "text": f"{label}{pair}"}
+
+
+def stored_before():
+    """Targets and points of that store."""
+    circuit = procjob.Circuit(2).ry(procjob.Parameter("theta"), 0).cx(0, 1).measure_all()
+    values = {"x": [0, 0.5, 1, 2**70], "label": ["a", "b", None, "d"], "pair": [(1, 2.5), (1,), ((0,), "z"), [True]]}
+    return {
+        "circuit": (circuit, grid(theta=[0.25 * k for k in range(12)]), {"shots": 50}),
+        "mixed": (mixed, zipped(**values), {"version": "1"}),
+        "drawn": (drawn, grid(x=[1, 2, 3], y=[0.5, 1.5]), {"version": "1"}),
+    }
+
+
+@pytest.mark.parametrize("name", ["circuit", "mixed", "drawn"])
+def test_a_store_of_the_first_procjob_is_gone_on_with_and_has_the_same_bits(tmp_path, engine, name):
+    with sqlite3.connect(tmp_path / "s.db") as database:
+        database.executescript(FIRST_STORE.read_text())
+    database.close()
+    target, points, options = stored_before()[name]
+    found = sweep(target, points, seed=3, engine=engine, store=tmp_path / "s.db", **options)
+    assert found.metadata["reused"] == len(points)
+    assert found == sweep(target, points, seed=3, engine=engine, **options)

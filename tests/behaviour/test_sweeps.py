@@ -566,3 +566,27 @@ def test_an_option_that_a_sweep_does_not_have_is_named():
     with pytest.raises(TypeError, match="sweep has no option 'worker'; it has seed, workers, engine"):
         procjob.sweep(abs, procjob.grid(x=[1]), worker=2)
     assert {"workers", "store", "wait"} <= inspect.signature(procjob.sweep).parameters.keys()
+
+
+class Travelled:
+    """Counts in each process how many of it have arrived there; the class travels with every chunk, and cannot."""
+
+    def __setstate__(self, state):
+        sys.arrived_here = getattr(sys, "arrived_here", 0) + 1
+
+    def __getstate__(self):
+        return {"number": 0}
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+def arrivals(value, number):
+    time.sleep(0.002)  # both workers have some of them
+    return {"pid": os.getpid(), "arrived": sys.arrived_here}
+
+
+def test_a_worker_is_sent_the_points_that_it_runs_and_no_others(engine):
+    found = sweep(arrivals, zipped(value=[Travelled() for _ in range(200)], number=range(200)), engine=engine)
+    last = {pid: found["arrived"][found["pid"] == pid].max() for pid in set(found["pid"])}
+    assert sum(last.values()) == 200

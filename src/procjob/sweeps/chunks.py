@@ -28,12 +28,16 @@ class Sizer:
         workers: that share the points.
         single: every chunk has one point; a limit that holds for a point is then that of a task.
         first: points of the first chunks, of which nothing is known yet.
+        total: points of the sweep; None: nobody knows. If the first chunks of all workers have room for all of them, they are
+            shared out evenly, at once: what is over soon should not wait for the parent again.
     """
 
-    def __init__(self, workers: int, *, single: bool = False, first: int = 1) -> None:
+    def __init__(self, workers: int, *, single: bool = False, first: int = 1, total: int | None = None) -> None:
         self._workers = workers
         self._most = 1 if single else MOST
         self._size = float(first)
+        even = 0 if total is None else -(-total // (2 * workers))
+        self._even = even if even <= first else 0
 
     def took(self, points: int, seconds: float) -> None:
         """A chunk has ended."""
@@ -51,7 +55,7 @@ class Sizer:
                 workers end together.
         """
         fair = self._most if left is None else -(-left // (2 * self._workers))
-        return max(1, min(int(self._size), max(fair, int(self._size * LEAST)), self._most))
+        return max(1, min(int(self._size), max(fair, int(self._size * LEAST), self._even), self._most))
 
 
 @dataclass(frozen=True, slots=True)

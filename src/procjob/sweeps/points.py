@@ -67,6 +67,10 @@ class Points(ABC):
         """Return the values of a range of points, as `take` does."""
         return self.take(np.arange(start, stop, dtype=np.int64))
 
+    def is_compact(self) -> bool:
+        """Whether the axes have fewer values than there are points, so that whoever needs many points should have the axes."""
+        return sum(len(values) for _, values in self.axes()) < len(self)
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for start in range(0, len(self), 1024):
             yield from rows(self.columns(start, min(start + 1024, len(self))))
@@ -111,6 +115,10 @@ class Axes(Points):
     def take(self, positions: Positions) -> dict[str, Column]:
         """See `Points.take`."""
         return {name: column[positions] for name, column in self._columns.items()}
+
+    def columns(self, start: int, stop: int) -> dict[str, Column]:
+        """See `Points.columns`."""
+        return {name: column[start:stop].copy() for name, column in self._columns.items()}
 
     def axes(self) -> Iterator[tuple[str, Column]]:
         """See `Points.axes`."""

@@ -125,9 +125,11 @@ class Runner:
         self._keeper = keeper
         self._make_bar = bar
         self._finish = finish
+        self._total = None if isinstance(setting.points, Stream) else len(setting.points)
+        self._by_position = isinstance(setting.points, Points) and setting.points.is_compact()
         self._supply = Supply(setting.points, gathered.read, None if keeper is None else keeper.sift)
         single = setting.limits.time_limit is not None
-        self._sizer = Sizer(max(1, engine.workers), single=single, first=setting.target.first)
+        self._sizer = Sizer(max(1, engine.workers), single=single, first=setting.target.first, total=self._total)
         self._callbacks = Callbacks()
         self._inbox: SimpleQueue[Future[Any] | None] = SimpleQueue()
         self._out: dict[Future[Any], _Sent] = {}
@@ -205,9 +207,7 @@ class Runner:
 
     def _run(self, bar: Bar | None) -> None:
         setting = self._setting
-        shared = self._engine.ship(
-            (setting.target, setting.points if isinstance(setting.points, Points) else None), label="target"
-        )
+        shared = self._engine.ship((setting.target, setting.points if self._by_position else None), label="target")
         limit = AHEAD * max(1, self._engine.workers)
         while True:
             while len(self._out) < limit and not self._ending():
@@ -233,11 +233,9 @@ class Runner:
         setting, limits = self._setting, self._setting.limits
         if len(chunk) > 1:
             limits = Limits(grace=limits.grace)  # if its worker dies, its points are run again one by one
-        contiguous = int(chunk.positions[-1] - chunk.positions[0]) + 1 == len(chunk)
-        where = (int(chunk.positions[0]), len(chunk)) if contiguous else chunk.positions
         task = Task(
             run_chunk,
-            (shared, None if chunk.columns is not None else where, chunk.columns, setting.seed, setting.stop_at_error),
+            (shared, *self._where(chunk), setting.seed, setting.stop_at_error),
             limits=limits,
             describe=partial(_describe, setting.target.name, chunk.positions),
         )
@@ -252,6 +250,18 @@ class Runner:
         self._begun = True
         self._out[future] = sent
         watch(future, self._inbox.put)
+
+    def _where(self, chunk: Chunk) -> tuple[tuple[int, int] | Positions | None, Mapping[str, Column] | None]:
+        """Return what tells a worker the values of a chunk: the positions, if it has the axes, else the values."""
+        if chunk.columns is not None:
+            return None, chunk.columns
+        first, count = int(chunk.positions[0]), len(chunk)
+        contiguous = int(chunk.positions[-1]) - first + 1 == count
+        if self._by_position:
+            return (first, count) if contiguous else chunk.positions, None
+        points = self._setting.points
+        assert isinstance(points, Points)
+        return None, points.columns(first, first + count) if contiguous else points.take(chunk.positions)
 
     def _receive(self, future: Future[Any]) -> None:
         sent = self._out.pop(future)
@@ -356,9 +366,8 @@ class Runner:
 
     def _show(self, bar: Bar | None) -> None:
         gathered = self._gathered
-        total = None if isinstance(self._setting.points, Stream) else len(self._setting.points)
         info = {"failed": gathered.failed, "reused": gathered.reused}
-        self._sink(Progressed(time.monotonic(), gathered.done + gathered.failed, total, info))
+        self._sink(Progressed(time.monotonic(), gathered.done + gathered.failed, self._total, info))
         if bar is not None:
             bar.show(gathered.done + gathered.failed, initial=gathered.reused, **info)
 

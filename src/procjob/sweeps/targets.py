@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from procjob.pool.culprit import ATOMS
 from procjob.pool.foreign import describe
 from procjob.pool.pickling import pack_exception
-from procjob.simulators import Circuit, Plan, StatevectorSimulator, compile  # noqa: A004
+from procjob.simulators import Circuit, Plan, StatevectorSimulator
 from procjob.simulators.inputs import check_one_state, checked_observables, checked_shots
 from procjob.simulators.observables import Observable, pauli_sum
+from procjob.simulators.plan import Plans
 from procjob.sweeps.columns import Column, columns_of, exact, of_one_type, unpacked
 from procjob.sweeps.fingerprint import fingerprint
 from procjob.sweeps.identity import point_keys, point_seed
@@ -31,6 +32,8 @@ _RANDOM = ("seed", "rng")
 
 #: Seconds after which a worker hands over what it has, however many points of its chunk are left: those before were quicker.
 PATIENCE = 0.5
+#: Seconds that the first chunks of a circuit should take, by what is expected of it.
+FIRST = 0.05
 
 Observables = Sequence[Observable] | Mapping[str, Observable]
 
@@ -277,6 +280,10 @@ def _arrays(found: Any, name: str, count: int) -> dict[str, Column]:
     return {key: column if column.dtype.kind in "biufc" else exact(unpacked(column)) for key, column in columns.items()}
 
 
+#: A sweep of the same circuit at other points is not compiled again.
+_plans = Plans()
+
+
 class CircuitTarget(Target):
     """A circuit with free parameters, on the built-in simulator: a batch of points is a batch of arrays.
 
@@ -295,7 +302,7 @@ class CircuitTarget(Target):
     ) -> None:
         self.name = name
         self._circuit = circuit
-        self._plan = circuit if isinstance(circuit, Plan) else compile(circuit)
+        self._plan = circuit if isinstance(circuit, Plan) else _plans.get(circuit, None)
         self._shots = checked_shots(shots)
         by_name = named(observables)
         self._labels = list(by_name)
@@ -314,9 +321,15 @@ class CircuitTarget(Target):
                 "give backend= (for a circuit of Qiskit's) to have them from shots"
             )
         self.seeded = self._shots is not None
-        # Some milliseconds.
-        self.first = max(1, (1 << 14 >> self._plan.num_qubits) // (1 if self._plan.is_unitary else self._shots or 1))
+        self.first = max(1, int(FIRST / self._expected_seconds()))
         self._simulator = StatevectorSimulator()
+
+    def _expected_seconds(self) -> float:
+        """Return about what a point takes, within a factor of some: the first chunks are cut by it."""
+        each = 3e-7 + 5e-9 * (self._plan.num_passes << self._plan.num_qubits)
+        if self._shots is None:
+            return each
+        return 2e-5 + each + 1e-7 * self._shots if self._plan.is_unitary else each * self._shots
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_circuit": None}  # workers have the plan

@@ -49,6 +49,16 @@ def test_the_first_chunks_are_larger_where_points_are_known_to_be_quick():
     assert Sizer(2, single=True, first=256).size(10**6) == 1
 
 
+def test_points_for_which_the_first_chunks_have_room_are_shared_out_evenly_at_once():
+    sizer, left, given = Sizer(2, first=2000, total=4001), 4001, []
+    while left:
+        given.append(min(left, sizer.size(left)))
+        left -= given[-1]
+    assert given == [1001, 1001, 1001, 998]
+    assert Sizer(2, first=1000, total=4001).size(4001) == 1000
+    assert Sizer(2, single=True, first=2000, total=4000).size(4000) == 1
+
+
 def test_with_a_limit_for_each_point_every_chunk_has_one():
     sizer = Sizer(2, single=True)
     sizer.took(1, 1e-9)

@@ -266,3 +266,10 @@ def test_columns_hold_numbers_exactly():
     assert column([0.5]).dtype == np.float64
     assert column([1, 0.5]).dtype == object
     assert axis("x", range(3)).tolist() == [0, 1, 2]
+
+
+def test_points_are_compact_where_their_axes_have_fewer_values_than_they_have_points():
+    assert grid(x=range(3), y=range(3)).is_compact()
+    assert not grid(x=range(100)).is_compact()
+    assert not (zipped(x=range(9), y=range(9)) + grid(x=[0], y=[0])).is_compact()
+    assert (grid(x=range(9), y=range(9)) + grid(x=[0], y=[0])).is_compact()
