@@ -11,6 +11,7 @@ from qiskit.circuit import Parameter, ParameterVector
 from qiskit.providers.basic_provider import BasicSimulator
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp, Statevector
+from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, depolarizing_error
 
@@ -147,6 +148,60 @@ def test_another_process_finds_the_points_of_a_noisy_backend_again(tmp_path):
         for _ in range(2)
     ]
     assert [(each.stdout, each.stderr) for each in said] == [("0\n", ""), ("5\n", "")]
+
+
+REFERRING = """
+import sys
+import procjob
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
+from qiskit_aer import AerSimulator
+from qiskit_aer.noise import NoiseModel, depolarizing_error
+
+for _ in range(int(sys.argv[1])):
+    QuantumCircuit(1)  # Qiskit counts those without a name
+noise = NoiseModel()
+noise.add_all_qubit_quantum_error(depolarizing_error(0.2, 1), ["ry"])
+SIMULATOR = AerSimulator(noise_model=noise)
+THETA = Parameter("theta")
+CIRCUIT = QuantumCircuit(2)
+CIRCUIT.ry(THETA / 3, 0)
+CIRCUIT.cx(0, 1)
+CIRCUIT.measure_all()
+
+def energy(x, seed):
+    bound = CIRCUIT.assign_parameters({THETA: x})
+    return SIMULATOR.run(bound, shots=20, seed_simulator=seed % 2**31).result().get_counts().get("00", 0)
+
+print(procjob.sweep(energy, procjob.grid(x=[0.0, 1.0]), seed=3, workers=0, store="points.db").metadata["reused"])
+x = procjob.Parameter("x")
+circuit = procjob.Circuit(1).ry(2 * x + x / 3, 0)
+print(procjob.sweep(circuit, procjob.grid(x=[0.0, 1.0]), observables=["Z"], workers=0, store="points.db").metadata["reused"])
+"""
+
+
+def test_another_process_finds_the_points_of_a_function_with_a_global_circuit_and_simulator_again(tmp_path):
+    for unnamed, reused in ((0, "0\n0\n"), (3, "2\n2\n")):
+        done = subprocess.run(
+            [sys.executable, "-c", REFERRING, str(unnamed)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.stdout, done.stderr) == (reused, "")
+
+
+def test_a_global_that_nobody_can_tell_from_others_is_named_and_a_version_helps(tmp_path):
+    manager = generate_preset_pass_manager(0, AerSimulator())
+
+    def depth(theta):
+        return manager.run(QuantumCircuit(1)).depth() + theta
+
+    with pytest.raises(TypeError, match=r"depth: manager, a StagedPassManager, has no stable identity.* give version="):
+        procjob.sweep(depth, POINTS, store=tmp_path / "points.db", workers=0)
+    assert not procjob.sweep(depth, POINTS, store=tmp_path / "points.db", version="1", workers=0).partial
 
 
 def test_a_backend_that_nobody_can_tell_from_others_needs_a_version_to_be_stored(measured, tmp_path):

@@ -8,10 +8,10 @@ from typing import Any
 from qiskit import QuantumCircuit
 from qiskit.primitives import BackendEstimatorV2
 from qiskit.providers import BackendV2
-from qiskit.providers.basic_provider import BasicSimulator
 from qiskit.quantum_info import SparsePauliOp
 
 from procjob.qiskit.backend import ProcessBackend
+from procjob.qiskit.content import simulator_content
 from procjob.qiskit.convert import from_qiskit
 
 
@@ -63,7 +63,7 @@ class CircuitOnBackend:
         return {"counts": dict(sorted(result.get_counts().items()))}
 
     def __procjob_identity__(self) -> tuple[Any, ...]:
-        return from_qiskit(self._circuit), _identity_of(self._backend)
+        return from_qiskit(self._circuit), simulator_content(self._backend)
 
 
 def _operator(observable: Any) -> SparsePauliOp:
@@ -74,23 +74,3 @@ def _operator(observable: Any) -> SparsePauliOp:
     raise TypeError(
         f"an observable must be a SparsePauliOp, a Pauli string or a mapping of such to numbers, not {observable!r}"
     )
-
-
-def _identity_of(backend: BackendV2) -> Any:
-    """Return what decides the results of a simulator."""
-    if not isinstance(backend, BasicSimulator) and type(backend).__module__.partition(".")[0] != "qiskit_aer":
-        raise TypeError(
-            f"whether the backend {backend.name} has changed, nobody can tell; give version= to say so yourself, or leave out store="
-        )
-    options = dict(backend.options)
-    noise = options.get("noise_model")
-    if noise is not None:
-        options["noise_model"] = _without_ids(noise.to_dict(serializable=True))
-    return backend.name, options
-
-
-def _without_ids(value: Any) -> Any:
-    """Leave out the random names that each error of Aer's has."""
-    if isinstance(value, dict):
-        return {key: _without_ids(each) for key, each in value.items() if key != "id"}
-    return [_without_ids(each) for each in value] if isinstance(value, list) else value

@@ -246,6 +246,19 @@ class _Node(Expression):
         ]
         return _rebuilt, tuple(steps)
 
+    def __procjob_identity__(self) -> list[tuple[str | int, ...]]:
+        """What it is in every process, which its hash is not: its steps, each once."""
+        numbers: dict[tuple[str | int, ...], int] = {}
+        at: dict[int, int] = {}
+        for node in _walk(self):
+            step: tuple[str | int, ...] = (
+                (node.symbol, *(at[id(argument)] for argument in node.arguments)) if isinstance(node, _Node)
+                else ("parameter", node.name) if isinstance(node, Parameter)
+                else ("number", float(node).hex())  # type: ignore[arg-type]  # what is no expression is a number
+            )  # fmt: skip
+            at[id(node)] = numbers.setdefault(step, len(numbers))
+        return list(numbers)
+
 
 def _rebuilt(*steps: Any) -> Angle:
     """An expression from its parameters, numbers, and symbols with the numbers of their arguments among the steps."""

@@ -164,6 +164,10 @@ class _Fingerprint:
 
     def _object(self, value: Any, where: str) -> bytes:
         """Any other object by how it would be pickled; it is not pickled itself, since pickles of equal objects differ."""
+        if any(_top(kind.__module__) in ("qiskit", "qiskit_aer") for kind in type(value).__mro__):
+            content = self._content(value, where)
+            if content is not None:
+                return b"Q" + text(type(value).__qualname__) + self._encoded(content, where)
         try:
             reduced = (
                 copyreg.dispatch_table[type(value)](value)
@@ -179,6 +183,21 @@ class _Fingerprint:
             return b"G" + text(name_of(type(value))) + text(reduced)
         made = [list(part) if isinstance(part, Iterator) else part for part in reduced]
         return b"R" + self._encoded(made, where)
+
+    def _content(self, value: Any, where: str) -> Any:
+        from procjob.qiskit.content import Unknown, content_of
+
+        try:
+            return content_of(value)
+        except Unknown as exc:
+            raise NoIdentity(
+                f"{where}, a {type(value).__qualname__}, has no stable identity ({exc}), so nobody can tell whether it has changed; "
+                "give version= to say so yourself"
+            ) from exc
+
+
+def _top(module: Any) -> str:
+    return str(module).partition(".")[0]
 
 
 def _unwrapped(member: Any) -> Any:
