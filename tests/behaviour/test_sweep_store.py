@@ -428,6 +428,7 @@ def stored_before():
     }
 
 
+@pytest.mark.filterwarnings("ignore:.*computed with other versions:UserWarning")
 @pytest.mark.parametrize("name", ["circuit", "mixed", "drawn"])
 def test_a_store_of_the_first_procjob_is_gone_on_with_and_has_the_same_bits(tmp_path, engine, name):
     with sqlite3.connect(tmp_path / "s.db") as database:
@@ -437,3 +438,38 @@ def test_a_store_of_the_first_procjob_is_gone_on_with_and_has_the_same_bits(tmp_
     found = sweep(target, points, seed=3, engine=engine, store=tmp_path / "s.db", **options)
     assert found.metadata["reused"] == len(points)
     assert found == sweep(target, points, seed=3, engine=engine, **options)
+
+
+def age(path):
+    """Make the sweeps of a store those of an older NumPy."""
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE sweeps SET provenance = json_set(provenance, '$.numpy', '1.0')")
+    database.close()
+
+
+def test_points_that_another_version_of_a_library_has_computed_are_told_once_and_reused(tmp_path, engine):
+    store = tmp_path / "s.db"
+    sweep(ready, grid(x=range(3000)), engine=engine, store=store)
+    age(store)
+    told = rf"ready in .*s\.db has points .* other versions: numpy 1\.0 \(now {np.__version__}\)\. .* give version="
+    with pytest.warns(UserWarning, match=told) as caught:
+        assert sweep(ready, grid(x=range(3001)), engine=engine, store=store).metadata["reused"] == 3000
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match=told):
+        assert procjob.Sweep(ready, grid(x=range(5)), workers=0, store=store).reusable() == 5
+
+
+def test_points_of_this_version_are_reused_without_a_word_beside_those_of_another(tmp_path, engine):
+    store = tmp_path / "s.db"
+    sweep(ready, grid(x=[1]), engine=engine, store=store)
+    age(store)
+    for reused in (0, 1):  # the second time what the first has computed
+        assert sweep(ready, grid(x=[2]), engine=engine, store=store).metadata["reused"] == reused
+
+
+def test_the_versions_of_qiskit_and_aer_are_recorded_where_they_are_used(engine):
+    qiskit_aer = pytest.importorskip("qiskit_aer")
+    import qiskit
+
+    found = sweep(ready, grid(x=[1]), engine=engine).metadata
+    assert (found["qiskit"], found["qiskit-aer"]) == (qiskit.__version__, qiskit_aer.__version__)

@@ -13,9 +13,6 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, overload
 
-import numpy as np
-
-from procjob import __version__
 from procjob.engine import Engine, Task, checked_engine, make_engine
 from procjob.errors import JobError
 from procjob.job import Job
@@ -40,6 +37,7 @@ from procjob.sweeps.targets import (
     VectorizedTarget,
     named,
 )
+from procjob.sweeps.versions import library_versions
 
 _UNSET: Any = object()
 #: A worker imports what it needs before it is given a point: that time is not the point's, whose limit may be short.
@@ -234,7 +232,8 @@ def sweep(target: Any, points: Any, *, wait: bool = True, **options: Any) -> Swe
               random numbers) is not run again, and each chunk of points is written to it when it ends. So after Ctrl-C, a crash or a power cut
               the same call goes on. Points that failed are run again. A target of the same name whose code, or data
               that the code refers to, has changed, is another target; so is each version of Python. Installed packages count by
-              their names: after an upgrade that changes results, take another file or ``version``.
+              their names: points that other versions of procjob, NumPy, Qiskit or Aer have computed are reused, and a
+              `UserWarning` says so; to compute them again, take another file or ``version``.
             - ``version``: says instead of the code (for a circuit: instead of circuit and backend) whether a target is the same.
             - ``progress``: a bar on stderr; None: if that is a terminal (see ``PROCJOB_PROGRESS``).
             - ``errors``: "raise": the first point that fails ends the sweep with what it raised; "store": the result has it
@@ -346,8 +345,7 @@ def _provenance(identity: str) -> dict[str, Any]:
     return {
         "sweep_id": identity,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "procjob": __version__,
-        "numpy": np.__version__,
+        **library_versions(),
         "python": platform.python_version(),
     }
 

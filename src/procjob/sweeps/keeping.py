@@ -24,6 +24,7 @@ from procjob.sweeps.identity import digest, point_keys
 from procjob.sweeps.points import Points, Stream, rows
 from procjob.sweeps.result import DONE
 from procjob.sweeps.targets import Outcome, Target
+from procjob.sweeps.versions import VersionCheck
 
 logger = logging.getLogger("procjob")
 
@@ -70,6 +71,9 @@ class StoreKeeper:
         self.seed = seed if seed is not None else before if before is not None else drawn
         self.seed_is_from_store = before is not None
         _tell_changes(store, stored, target_id)
+        self._versions = VersionCheck(
+            f"{target.name} in {store.path}", lambda: _sweeps_of(store, target.name, target_id)[::-1]
+        )
         now = time.time()
         self._record = SweepRecord(
             sweep_id=provenance["sweep_id"],
@@ -97,10 +101,15 @@ class StoreKeeper:
     def count_done(self, points: Points) -> int:
         """Return how many points are there already."""
         ranges = (range(at, min(at + 4096, len(points))) for at in range(0, len(points), 4096))
-        return sum(
-            len(self.store.done_keys(self._record.target_id, self._keys(points.columns(r.start, r.stop))))
-            for r in ranges
-        )
+        return sum(self._count_done(points.columns(part.start, part.stop)) for part in ranges)
+
+    def _count_done(self, columns: Mapping[str, Column]) -> int:
+        found = self.store.get_points(
+            self._record.target_id, self._keys(columns), columns=("key", "status", "finished")
+        ).values()
+        finished = [record.finished for record in found if record.status == "DONE"]
+        self._versions.tell(finished)
+        return len(finished)
 
     def _keys(self, columns: Mapping[str, Column]) -> list[bytes]:
         return store_keys(columns, self.seed if self._seeded else None)
@@ -112,6 +121,7 @@ class StoreKeeper:
         done = np.array([key in found and found[key].status == "DONE" for key in keys], dtype=bool)
         if done.any():
             records = [found[key] for key, is_done in zip(keys, done, strict=True) if is_done]
+            self._versions.tell(record.finished for record in records)
             outcome = Outcome(
                 columns_of([record.value for record in records], ""),
                 np.full(len(records), DONE, dtype=np.int8),
@@ -166,10 +176,13 @@ def store_keys(columns: Mapping[str, Column], seed: int | None) -> list[bytes]:
 
 def _seed_of_last(store: Store, name: str, target_id: int) -> int | None:
     """Return the seed that was drawn when the same target ran last; None if there was none."""
-    for record in store.sweeps(limit=1000, name=name):
-        if record.target_id == target_id and record.provenance.get("drawn"):
-            return record.seed
-    return None
+    drawn = (record.seed for record in _sweeps_of(store, name, target_id) if record.provenance.get("drawn"))
+    return next(drawn, None)
+
+
+def _sweeps_of(store: Store, name: str, target_id: int) -> list[SweepRecord]:
+    """Return the last sweeps of a target, the newest first."""
+    return [record for record in store.sweeps(limit=1000, name=name) if record.target_id == target_id]
 
 
 def _tell_changes(store: Store, target: StoredTarget, target_id: int) -> None:
