@@ -590,3 +590,63 @@ def test_a_worker_is_sent_the_points_that_it_runs_and_no_others(engine):
     found = sweep(arrivals, zipped(value=[Travelled() for _ in range(200)], number=range(200)), engine=engine)
     last = {pid: found["arrived"][found["pid"] == pid].max() for pid in set(found["pid"])}
     assert sum(last.values()) == 200
+
+
+def told_type(x):
+    return f"{type(x).__name__} {x}"
+
+
+@pytest.mark.parametrize(
+    ("values", "called_with", "dtype"),
+    [
+        ([0, 0.5], ["int 0", "float 0.5"], "float64"),
+        ([np.int64(0), 0.5, np.float32(2)], ["int64 0", "float 0.5", "float32 2.0"], "float64"),
+        ([0, 2**70], ["int 0", f"int {2**70}"], "object"),
+        ([True, 2], ["bool True", "int 2"], "object"),
+        (["a", 1], ["str a", "int 1"], "object"),
+        (["a", "b"], ["str a", "str b"], "object"),
+        (np.array(["2026-01-02", "2026-01-03"], "M8[ns]"),
+         [f"datetime64 2026-01-0{day}T00:00:00.000000000" for day in (2, 3)], "M8[ns]"),
+        (np.array(["2026-01-02", "2026-01-03"], "M8[D]"), ["datetime64 2026-01-02", "datetime64 2026-01-03"], "M8[D]"),
+        ([np.datetime64("2026", "Y"), np.datetime64("2026-02", "M")], ["datetime64 2026", "datetime64 2026-02"], "object"),
+        (np.array([5, 6], "m8[s]"), ["timedelta64 5 seconds", "timedelta64 6 seconds"], "m8[s]"),
+    ],
+)  # fmt: skip
+def test_a_target_gets_values_as_they_were_written_and_the_result_shows_them_as_an_array(
+    values, called_with, dtype, engine, tmp_path
+):
+    found = sweep(told_type, grid(x=values), engine=engine, store=tmp_path / "s.db")
+    assert found["told_type"].tolist() == called_with
+    assert found["x"].dtype == dtype
+    assert found["x"].tolist() == np.array(list(values), dtype=dtype).tolist()
+    assert found.to_numpy()["x"].dtype == dtype
+    if dtype == "float64":
+        assert found.to_xarray()["x"].dtype == "float64"
+    again = sweep(told_type, found.take(np.arange(2)).points, engine=engine, store=tmp_path / "s.db")
+    assert again.metadata["reused"] == 2, "points of a result are those that were run"
+    assert procjob.SweepResult.load(found.save(tmp_path / "r.npz")) == found
+    assert procjob.SweepResult.from_store(tmp_path / "s.db", found.metadata["sweep_id"]) == found
+    assert (found + found)["x"].dtype == dtype
+    for number, value in enumerate(values):
+        assert found.sel(x=value)["told_type"].tolist() == called_with[number]
+        assert found.sel(x=value)["x"].dtype == np.asarray(value).dtype or dtype == "object"
+
+
+def test_a_vectorized_function_gets_times_as_an_array_of_times(engine):
+    later = vectorized(lambda x: {"later": (x + np.timedelta64(1, "D")).astype("M8[D]").astype(str)})
+    days = np.array(["2026-01-31", "2026-12-31"], "M8[ns]")
+    found = sweep(later, grid(x=days), engine=engine)
+    assert found["later"].tolist() == ["2026-02-01", "2027-01-01"]
+    assert found.sel(x="2026-12-31")["later"].tolist() == "2027-01-01"
+    assert found.sel(x=slice(np.datetime64("2026-02-01"), None))["later"].tolist() == ["2027-01-01"]
+    assert found.sel(x=days[:1])["later"].tolist() == ["2026-02-01"]
+    with pytest.raises(KeyError, match="there is no x=2025-01-01; x has '2026-01-31"):
+        found.sel(x="2025-01-01")
+
+
+def test_a_time_that_is_none_and_a_number_that_is_infinite_are_told_as_they_are_written():
+    with pytest.raises(ValueError, match=r"axis x has NaT at position 1; every number must be finite"):
+        grid(x=np.array(["2026-01-01", "NaT"], "M8[s]"))
+    for values in (np.array([0.0, np.inf]), [0.0, np.inf], [0, float("inf")]):
+        with pytest.raises(ValueError, match="axis x has inf at position 1; every number must be finite"):
+            grid(x=values)

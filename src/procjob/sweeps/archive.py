@@ -162,7 +162,11 @@ def _plain(value: Any, what: str) -> Any:
     if kind in _WRITERS:
         tag, write = _WRITERS[kind]
         return {tag: _plain(write(value), what)}
-    if isinstance(value, np.generic) and value.dtype.isbuiltin == 1 and value.dtype.kind not in "OV":
+    if (
+        isinstance(value, np.generic)
+        and (value.dtype.isbuiltin == 1 or value.dtype.kind in "mM")
+        and value.dtype.kind not in "OV"
+    ):
         return {"$scalar": _npy(np.asarray(value))}
     raise TypeError(
         f"{what} cannot be saved: {value!r:.100} is a {kind.__module__}.{kind.__qualname__}; save takes plain data and arrays. "

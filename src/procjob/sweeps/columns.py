@@ -47,6 +47,25 @@ def collected(values: Sequence[Any]) -> Column:
     return _promoted(column) if column.dtype == object else column
 
 
+def shown(column: Column) -> Column:
+    """Return the values of an axis as the user sees them: numbers of several types as numbers of one, times as an array of times.
+
+    What the target is called with are the values of ``column`` itself.
+    """
+    if column.dtype != object:
+        return column
+    return times(_promoted(column))
+
+
+def times(column: Column) -> Column:
+    """Return objects that are all times of NumPy's, of one unit, as an array of such."""
+    if column.dtype == object and all(isinstance(value, (np.datetime64, np.timedelta64)) for value in column):
+        dtypes = {value.dtype for value in column}
+        if len(dtypes) == 1:
+            return column.astype(dtypes.pop())
+    return column
+
+
 def _promoted(column: Column) -> Column:
     """Return objects that are numbers of several types as numbers of one."""
     kinds = set(map(type, column))
@@ -93,7 +112,7 @@ def of_one_type(columns: Mapping[str, Column]) -> Iterator[tuple[NDArray[np.int6
         positions = np.array(piece, dtype=np.int64)
         yield (
             positions,
-            {name: exact(column[positions].tolist()) if column.dtype == object else column[positions]
+            {name: times(exact(column[positions].tolist())) if column.dtype == object else column[positions]
              for name, column in given.items()},
         )  # fmt: skip
 

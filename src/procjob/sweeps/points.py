@@ -152,7 +152,9 @@ class Product(Points):
 
     def take(self, positions: Positions) -> dict[str, Column]:
         """See `Points.take`."""
-        places = np.unravel_index(positions, self.shape)
+        places = (
+            np.unravel_index(positions, self.shape) if self._parts else ()
+        )  # a selection may have left no dimension
         return {
             name: column
             for part, place in zip(self._parts, places, strict=True)
@@ -306,7 +308,8 @@ def grid(**axes: Iterable[Any]) -> Points:
 
     Args:
         **axes: for each parameter its values: a one-dimensional array, or any iterable; numbers have to be finite.
-            A function is called with Python's own numbers, a vectorized one with arrays.
+            A function is called with Python's own numbers, a vectorized one with arrays. Of several types, each value keeps its
+            own: 0 beside 0.5 is an int. Times of NumPy's stay such.
 
     Raises:
         ValueError: an axis is empty, has several dimensions or a number that is not finite.
@@ -407,11 +410,13 @@ def column(values: Iterable[Any]) -> Column:
     """Return values as an array: of numbers if all are of one kind that arrays hold exactly, else of objects."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "biufc" and values.ndim == 1:
         return values.copy()
-    listed = values.tolist() if isinstance(values, np.ndarray) and values.ndim == 1 else list(values)
+    is_plain = isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind not in "mM"
+    listed = values.tolist() if is_plain else list(values)  # type: ignore[attr-defined]  # an array; of times it would give ints
     kinds = set(map(type, listed))
     if len(kinds) == 1:
         kind = kinds.pop()
-        if kind in (float, bool, complex) or issubclass(kind, (np.number, np.bool_)):
+        plain = issubclass(kind, (np.number, np.bool_)) and not issubclass(kind, np.timedelta64)
+        if kind in (float, bool, complex) or plain:
             return np.array(listed)
         if kind is int and min(listed) >= -(1 << 63) and max(listed) < 1 << 63:
             return np.array(listed, dtype=np.int64)
@@ -419,6 +424,10 @@ def column(values: Iterable[Any]) -> Column:
     for number, value in enumerate(listed):  # one by one: a slice would unpack lists
         out[number] = value
     return out
+
+
+#: What may be infinite, or no number, or no time.
+_FINITE = (Number, np.datetime64)
 
 
 def check_finite(values: Column, what: str, first: int = 0) -> None:
@@ -430,17 +439,20 @@ def check_finite(values: Column, what: str, first: int = 0) -> None:
     if values.dtype.kind in "fc":
         finite = np.isfinite(values)
     elif values.dtype == object:
-        finite = np.array([not isinstance(value, Number) or _is_finite(value) for value in values], dtype=bool)
+        finite = np.array([not isinstance(value, _FINITE) or _is_finite(value) for value in values], dtype=bool)
     else:
         return
     if not finite.all():
         at = int(np.argmin(finite))
-        raise ValueError(f"{what} has {values[at]!r} at position {first + at}; every number must be finite")
+        value = values.tolist()[at]
+        raise ValueError(
+            f"{what} has {value if isinstance(value, np.generic) else repr(value)} at position {first + at}; every number must be finite"
+        )
 
 
 def _is_finite(value: Any) -> bool:
     try:
-        return bool(np.isfinite(value))
+        return bool(np.isfinite(value))  # of a time: whether it is one
     except TypeError:  # a whole number beyond 64 bits, a fraction, a decimal
         return not isinstance(value, Decimal) or value.is_finite()
 

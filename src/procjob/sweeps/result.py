@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from procjob.errors import RemoteError
 from procjob.pool.foreign import text_of
-from procjob.sweeps.columns import Column
+from procjob.sweeps.columns import Column, shown
 from procjob.sweeps.points import Axes, Points, Positions, column
 
 if TYPE_CHECKING:
@@ -130,11 +130,11 @@ class SweepResult:
             values = self.columns[name]
             return values.reshape(self.shape + values.shape[1:])
         if name in self.fixed:
-            return np.broadcast_to(column([self.fixed[name]]).reshape([1] * len(self.shape)), self.shape)
+            return np.broadcast_to(shown(column([self.fixed[name]])).reshape([1] * len(self.shape)), self.shape)
         for dimension, part in enumerate(self.points.parts):
             if name in part.names:
                 own = [-1 if other == dimension else 1 for other in range(len(self.shape))]
-                return np.broadcast_to(along(part)[name].reshape(own), self.shape)
+                return np.broadcast_to(shown(along(part)[name]).reshape(own), self.shape)
         raise KeyError(f"there is no {name!r}; results: {_listing(self.names)}; axes: {_listing(self.axes)}")
 
     def __contains__(self, name: object) -> bool:
@@ -388,7 +388,7 @@ class SweepResult:
         failed = np.flatnonzero(np.isin(positions, list(self.errors)))
         return replace(
             self,
-            points=Axes({name: self.flat(name)[positions] for name in self.axes}) if points is None else points,
+            points=Axes(self.given(positions)) if points is None else points,
             fixed={} if points is None else self.fixed,
             columns={name: values[positions] for name, values in self.columns.items()},
             status=self.status[positions],
@@ -403,6 +403,11 @@ class SweepResult:
             KeyError: there is none of that name.
         """
         return self.columns[name] if name in self.columns else self[name].reshape(-1)
+
+    def given(self, positions: Positions) -> dict[str, Column]:
+        """Return the values of all axes at some positions as the target got them: ``result[axis]`` may be of another type."""
+        fixed = {name: np.repeat(column([value]), len(positions)) for name, value in self.fixed.items()}
+        return {**self.points.take(positions), **fixed}
 
     def provenance(self) -> dict[str, Any]:
         """Return seed, target and metadata."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from procjob.sweeps.columns import Column, combined, spread, unpacked
+from procjob.sweeps.columns import Column, combined, shown, spread, unpacked
 from procjob.sweeps.equality import same, same_points
 from procjob.sweeps.points import Axes, Points, Positions, Product, column, joined
 from procjob.sweeps.result import SweepResult, along
@@ -33,7 +33,7 @@ def select(result: SweepResult, axes: Mapping[str, Any], method: str | None) -> 
         chosen = np.arange(len(part))
         values = along(part)
         for name in axes.keys() & set(part.names):
-            chosen = chosen[_places(name, values[name][chosen], axes[name], method)]
+            chosen = chosen[_places(name, shown(values[name])[chosen], axes[name], method)]
         kept.append(chosen)
         if len(part.names) == 1 and len(chosen) == 1 and _is_one_value(axes.get(part.names[0], slice(None))):
             fixed[part.names[0]] = unpacked(values[part.names[0]][chosen])[0]
@@ -61,11 +61,22 @@ def _places(name: str, values: Column, wanted: Any, method: str | None) -> Posit
     find = _equal if method is None else _nearest
     if _is_one_value(wanted):
         return find(name, values, wanted)
-    found = [find(name, values, value) for value in (wanted.tolist() if isinstance(wanted, np.ndarray) else wanted)]
+    found = [find(name, values, value) for value in _values_of(wanted)]
     return np.concatenate([np.empty(0, dtype=np.int64), *found])
 
 
+def _values_of(wanted: Any) -> Any:
+    """Return several wanted values one by one; times as NumPy's own."""
+    return wanted.tolist() if isinstance(wanted, np.ndarray) and wanted.dtype.kind not in "mM" else wanted
+
+
 def _equal(name: str, values: Column, wanted: Any) -> Positions:
+    if values.dtype.kind in "mM":
+        wanted = np.asarray(wanted).astype(values.dtype.kind + "8")
+        found = np.flatnonzero(values == wanted)
+        if not len(found):
+            raise KeyError(f"there is no {name}={wanted}; {name} has {_few(values)}")
+        return found
     wanted = wanted.item() if isinstance(wanted, (np.ndarray, np.generic)) else wanted
     if values.dtype == object:
         found = np.flatnonzero([_is_equal(value, wanted) for value in values])
@@ -116,6 +127,7 @@ def _between(name: str, values: Column, wanted: slice) -> Positions:
 
 
 def _few(values: Column) -> str:
+    values = values.astype(str) if values.dtype.kind in "mM" else values
     listed = values[:6].tolist()
     told = ", ".join(f"{value!r:.40}" for value in (listed if len(values) <= len(listed) else listed[:5]))
     return told if len(values) <= len(listed) else f"{told}, ... {values[-1:].tolist()[0]!r:.40} ({len(values)} values)"
@@ -154,8 +166,9 @@ def concatenated(results: Sequence[SweepResult], name: str | None) -> SweepResul
 def _one_after_the_other(results: list[SweepResult]) -> SweepResult:
     ends = np.cumsum([0, *map(len, results)])
     first = results[0]
+    given = [result.given(np.arange(len(result))) for result in results]
     return SweepResult(
-        points=Axes({name: joined([result.flat(name) for result in results]) for name in first.axes}),
+        points=Axes({name: joined([axes[name] for axes in given]) for name in first.axes}),
         columns={
             name: _joined_column(name, results, ends)
             for name in dict.fromkeys(name for result in results for name in result.names)

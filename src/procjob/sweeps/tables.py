@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from procjob.sweeps.columns import Column
+from procjob.sweeps.columns import Column, shown
 from procjob.sweeps.result import STATUS_NAMES, SweepResult, along, error_text, free_name
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def to_xarray(result: SweepResult) -> xr.Dataset:
         name = part.names[0] if len(part.names) == 1 else free_name("point", taken)
         taken.add(name)
         dimensions.append(name)
-        coordinates |= {axis: (name, _text(values)) for axis, values in along(part).items()}
+        coordinates |= {axis: (name, _text(shown(values))) for axis, values in along(part).items()}
     variables: dict[str, Any] = {}
     for name in result.names:
         values = result[name]
