@@ -230,6 +230,23 @@ def test_a_time_limit_is_that_of_a_point():
         sweep(naps, grid(x=[1]), workers=0, time_limit=1)
 
 
+def test_what_a_target_imports_on_a_new_worker_is_not_the_time_of_a_point(tmp_path, monkeypatch):
+    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(1.5)\ndef double(x): return 2 * x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import slow_to_import
+
+    found = sweep(slow_to_import.double, grid(x=range(4)), workers=2, time_limit=1.0)
+    assert found["double"].tolist() == [0, 2, 4, 6]
+
+
+def test_a_seed_modulo_two_to_the_32_is_one_for_the_old_generators(engine):
+    def old(x, seed):
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        return np.random.random()  # noqa: NPY002
+
+    assert len(set(sweep(old, grid(x=range(5)), seed=1, engine=engine)["old"].tolist())) == 5
+
+
 def test_a_result_that_cannot_be_pickled_costs_its_own_point(engine):
     def odd(x):
         return threading.Lock() if x == 33 else x

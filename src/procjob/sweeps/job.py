@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import os
 import platform
@@ -27,7 +26,7 @@ from procjob.sweeps.identity import encode
 from procjob.sweeps.keeping import StoreKeeper, noted
 from procjob.sweeps.points import Points, Stream, as_points
 from procjob.sweeps.result import SweepResult
-from procjob.sweeps.runner import Runner, Setting
+from procjob.sweeps.runner import Runner, Setting, settings_of_workers
 from procjob.sweeps.targets import (
     CircuitTarget,
     FunctionTarget,
@@ -40,8 +39,6 @@ from procjob.sweeps.targets import (
 from procjob.sweeps.versions import library_versions
 
 _UNSET: Any = object()
-#: A worker imports what it needs before it is given a point: that time is not the point's, whose limit may be short.
-_READY = {"initializer": importlib.import_module, "initargs": ("procjob.sweeps.runner",)}
 
 
 class Sweep(Job):
@@ -100,7 +97,11 @@ class Sweep(Job):
         what.check(source.names)
         if isinstance(source, Points) and (what.seeded or store is not None):
             _check_identity(source)
-        chosen = make_engine(workers, _READY) if engine is None else checked_engine(engine, workers, {})
+        chosen = (
+            make_engine(workers, settings_of_workers(what, limits))
+            if engine is None
+            else checked_engine(engine, workers, {})
+        )
         if limits.time_limit is not None and not chosen.capabilities.can_interrupt:
             raise JobError("time_limit needs worker processes, which can be stopped; drop it or take workers=1 or more")
         identity = uuid.uuid4().hex
@@ -211,13 +212,15 @@ def sweep(target: Any, points: Any, *, wait: bool = True, **options: Any) -> Swe
     """Run a target at every point, on all cores, and return the results as arrays in the shape of the grid.
 
     A result belongs to its point: the same seed gives the same bits for any number of workers, any order, and whatever other points
-    there are. Points with equal values are one point, with equal random numbers; for repetitions give them an axis.
+    there are. Points with equal values are one point, with equal random numbers; for repetitions give them an axis. Each of them is
+    computed all the same, unless a store has it when its turn comes.
 
     Args:
         target: a function, called with the values of a point as keywords, that returns a number, an array, a mapping of
             names to such, or any other object; a function marked by `vectorized`; a `Circuit` with free parameters, or one of
             Qiskit's. If a function takes ``seed``, an int of 63 bits, or ``rng``, a `numpy.random.Generator` of that seed, and no axis is
-            called so, it gets those of the point. A value that can be changed is a copy for each point.
+            called so, it gets those of the point. ``np.random.seed`` and others that take 32 bits only want ``seed % 2**32``; ``rng`` is
+            simpler. A value that can be changed is a copy for each point.
         points: made by `grid` and `zipped`, or an iterable of mappings, which is read as far as it is needed.
         wait: return the result when it is there; False: return a `Sweep`, a job, at once. A script that ends before it stops it.
         **options: the options of a sweep:
@@ -238,7 +241,8 @@ def sweep(target: Any, points: Any, *, wait: bool = True, **options: Any) -> Swe
             - ``progress``: a bar on stderr; None: if that is a terminal (see ``PROCJOB_PROGRESS``).
             - ``errors``: "raise": the first point that fails ends the sweep with what it raised; "store": the result has it
               in ``errors``.
-            - ``time_limit``: seconds that one point may execute.
+            - ``time_limit``: seconds that one point may execute. What the target imports when it arrives in a worker does not count, what it
+              imports when it is called does; with ``engine`` both do, for the first point of each worker.
             - ``retries``: how often a point is run again after its worker died.
             - ``shots``: of a circuit; None for exact values. The default is 1024, or None with observables; with a backend 1024.
             - ``observables``: of a circuit, Pauli sums, or a mapping of names to such; their means are the results.

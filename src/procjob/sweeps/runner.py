@@ -12,6 +12,7 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -25,11 +26,12 @@ import numpy as np
 from procjob.engine import Engine, Task
 from procjob.engine.protocol import Capabilities
 from procjob.engine.workerless import Callbacks
+from procjob.errors import NotPicklableError
 from procjob.events import Accepted, Event, EventSink, Finished, Logged, Progressed, Started, Usage
 from procjob.parts import watch
 from procjob.pool.actions import Limits
 from procjob.pool.futures import TaskFuture
-from procjob.pool.pickling import add_note, pack_exception
+from procjob.pool.pickling import add_note, dumps, loads, pack_exception
 from procjob.pool.threads import start_thread
 from procjob.progress import Bar
 from procjob.sweeps.chunks import Chunk, Sizer, Supply
@@ -370,6 +372,22 @@ class Runner:
         self._sink(Progressed(time.monotonic(), gathered.done + gathered.failed, self._total, info))
         if bar is not None:
             bar.show(gathered.done + gathered.failed, initial=gathered.reused, **info)
+
+
+def settings_of_workers(target: Target, limits: Limits) -> dict[str, Any]:
+    """Return what workers do before their first point: that time is not the point's, whose limit may be short."""
+    needed = b""
+    if limits.time_limit is not None:
+        with contextlib.suppress(NotPicklableError):  # submitting it says so
+            needed = dumps(target)
+    return {"initializer": get_ready, "initargs": (needed,)}
+
+
+def get_ready(target: bytes) -> None:
+    """Import what a target imports; this module has been imported to find this function."""
+    if target:
+        with contextlib.suppress(Exception):  # it is the point's failure, and said there
+            loads(target, what="the target")
 
 
 def run_chunk(
