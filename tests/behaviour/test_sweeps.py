@@ -21,6 +21,7 @@ import pytest
 import procjob
 from procjob import JobStatus, grid, sweep, vectorized, zipped
 from procjob.engine import ProcessEngine
+from procjob.sweeps.job import SweepOptions
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers need not import tests
 
@@ -582,7 +583,9 @@ def test_a_store_that_the_sweep_has_opened_is_one_file_when_the_sweep_has_ended(
 def test_an_option_that_a_sweep_does_not_have_is_named():
     with pytest.raises(TypeError, match="sweep has no option 'worker'; it has seed, workers, engine"):
         procjob.sweep(abs, procjob.grid(x=[1]), worker=2)
-    assert {"workers", "store", "wait"} <= inspect.signature(procjob.sweep).parameters.keys()
+    shown = inspect.signature(procjob.sweep).parameters.keys()
+    assert {"workers", "store", "wait"} <= shown
+    assert shown == {"target", "points", "wait", *SweepOptions.__annotations__}, "type checkers know the same options"
 
 
 class Travelled:

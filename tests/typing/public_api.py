@@ -8,6 +8,7 @@ import procjob
 from procjob import Backend, Job, JobStatus, ProcessPoolExecutor
 from procjob.progress import track
 from procjob.store import StoredJob
+from procjob.sweeps import Points
 from procjob.waiting import DoneAndNotDone
 
 
@@ -36,6 +37,19 @@ def a_store_gives_jobs_and_their_results(store: procjob.Store) -> None:
         assert_type(backend.job("mine"), Job | StoredJob)
         base: procjob.JobV1 = store.job("mine")
         assert_type(base.job_id(), str)
+
+
+def a_sweep_knows_its_options_and_what_wait_gives(points: Points, later: bool) -> None:
+    result = procjob.sweep(simulate, points, seed=1, workers=2, store="points.db", errors="store", time_limit=1)
+    assert_type(result, procjob.SweepResult)
+    _ = assert_type(procjob.sweep(simulate, points, wait=False, progress=True), procjob.Sweep)
+    assert_type(procjob.sweep(simulate, points, wait=later), procjob.SweepResult | procjob.Sweep)
+    assert_type(
+        procjob.sweep(procjob.Circuit(1), points, observables=["Z", {"Z": 0.5}], shots=None), procjob.SweepResult
+    )
+    procjob.sweep(simulate, points, worker=2)  # type: ignore[call-overload]
+    procjob.sweep(simulate, points, errors="ignore")  # type: ignore[call-overload]
+    procjob.sweep(simulate, points, seed="1")  # type: ignore[call-overload]
 
 
 def waiting_keeps_jobs(jobs: list[Job]) -> None:

@@ -8,9 +8,9 @@ import platform
 import re
 import secrets
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 from procjob.engine import Engine, Task, checked_engine, make_engine
 from procjob.errors import JobError
@@ -202,13 +202,34 @@ def _opened(store: Any) -> Store:
     raise TypeError(f"store must be a path or a Store, not {store!r}")
 
 
-@overload
-def sweep(target: Any, points: Any, *, wait: Literal[True] = True, **options: Any) -> SweepResult: ...
-@overload
-def sweep(target: Any, points: Any, *, wait: Literal[False], **options: Any) -> Sweep: ...
+class SweepOptions(TypedDict, total=False):
+    """The options of a sweep, those of `Sweep`, for type checkers."""
+
+    seed: int | None
+    workers: int | None
+    engine: Engine | None
+    backend: Any
+    store: Store | str | os.PathLike[str] | None
+    progress: bool | None
+    errors: Literal["raise", "store"]
+    time_limit: float | None
+    retries: int
+    shots: int | None
+    observables: Sequence[Any] | Mapping[str, Any] | None
+    version: str | None
+    tags: Iterable[str]
+    metadata: Mapping[str, Any] | None
 
 
-def sweep(target: Any, points: Any, *, wait: bool = True, **options: Any) -> SweepResult | Sweep:
+@overload
+def sweep(target: Any, points: Any, *, wait: Literal[True] = True, **options: Unpack[SweepOptions]) -> SweepResult: ...
+@overload
+def sweep(target: Any, points: Any, *, wait: Literal[False], **options: Unpack[SweepOptions]) -> Sweep: ...
+@overload
+def sweep(target: Any, points: Any, *, wait: bool, **options: Unpack[SweepOptions]) -> SweepResult | Sweep: ...
+
+
+def sweep(target: Any, points: Any, *, wait: bool = True, **options: Unpack[SweepOptions]) -> SweepResult | Sweep:
     """Run a target at every point, on all cores, and return the results as arrays in the shape of the grid.
 
     A result belongs to its point: the same seed gives the same bits for any number of workers, any order, and whatever other points
