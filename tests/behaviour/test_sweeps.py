@@ -400,16 +400,46 @@ def test_an_iterator_is_read_as_far_as_it_is_needed_and_its_end_is_found(engine)
     assert result["slow"].tolist() == read == list(range(300))
 
 
-def test_an_iterator_that_raises_ends_the_sweep_with_that(engine):
+@pytest.mark.parametrize(
+    ("last", "error", "words"),
+    [
+        (None, OSError, "no more"),
+        ({"y": 3}, ValueError, r"points\[50\] has the axes y, but points\[0\] has x"),
+        ({"x": float("nan")}, ValueError, "axis x has nan at position 50"),
+        (7, TypeError, r"points\[50\] must be a mapping"),
+    ],
+)
+def test_the_points_before_one_that_cannot_be_read_are_run_and_kept(last, error, words, engine, tmp_path):
     def points():
         yield from ({"x": number} for number in range(50))
-        raise OSError("no more")
+        if last is None:
+            raise OSError("no more")
+        yield last
 
-    job = sweep(slow, points(), engine=engine, wait=False)
-    with pytest.raises(OSError, match="no more"):
-        job.result(DEADLINE)
-    partial = job.result(partial=True)
-    assert (partial.status == 1).any()
+    for options in ({}, {"store": tmp_path / "s.db"}):
+        job = sweep(slow, points(), engine=engine, wait=False, **options)
+        with pytest.raises(error, match=words):
+            job.result(DEADLINE)
+        assert job.result(partial=True)["slow"].tolist() == list(range(50))
+    assert procjob.Sweep(slow, grid(x=range(50)), workers=0, store=tmp_path / "s.db").reusable() == 50
+
+
+def test_a_function_that_takes_values_by_position_only_says_what_to_write(engine):
+    with pytest.raises(TypeError, match=r"abs cannot be .* by position only; write lambda x: abs\(x\)"):
+        sweep(abs, grid(x=[1]), engine=engine)
+    with pytest.raises(TypeError, match=r"write lambda x: sin\(x\)"):
+        sweep(np.sin, grid(x=[1]), engine=engine)
+
+
+@pytest.mark.parametrize("value", [np.array(1.5), np.longdouble(1), np.str_("a"), np.array(2)])
+def test_odd_values_of_numpy_are_found_saved_and_shown(value, engine, tmp_path):
+    found = sweep(told_type, [{"x": value}, {"x": value * 2}], engine=engine) if not isinstance(value, str) else sweep(
+        told_type, [{"x": value}, {"x": "b"}], engine=engine)  # fmt: skip
+    assert found["told_type"].tolist()[0] == told_type(value)
+    assert found.sel(x=value)["told_type"] == told_type(value)
+    assert found["x"].tolist()[0] == value
+    assert found["x"].dtype == (object if isinstance(value, str) else value.dtype)
+    assert procjob.SweepResult.load(found.save(tmp_path / "r.npz")) == found
 
 
 @pytest.mark.parametrize("cancel", [True, False])

@@ -164,7 +164,7 @@ def _plain(value: Any, what: str) -> Any:
         return {tag: _plain(write(value), what)}
     if (
         isinstance(value, np.generic)
-        and (value.dtype.isbuiltin == 1 or value.dtype.kind in "mM")
+        and (value.dtype.isbuiltin == 1 or value.dtype.kind in "mMUS")
         and value.dtype.kind not in "OV"
     ):
         return {"$scalar": _npy(np.asarray(value))}

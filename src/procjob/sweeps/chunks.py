@@ -99,6 +99,9 @@ class Supply:
         points: that are run.
         on_read: is told first position and values of what a stream has given.
         sift: leaves the points that have no result yet, and keys; None: all of them.
+
+    Attributes:
+        failure: what reading a stream has raised; the points before it are given out all the same.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Supply:
         self._ready: deque[Chunk] = deque()
         self._next = 0
         self._ended = False
+        self.failure: Exception | None = None
 
     @property
     def left(self) -> int | None:
@@ -162,7 +166,11 @@ class Supply:
         return Chunk(np.arange(self._next, min(self._next + count, len(points)), dtype=np.int64))
 
     def _stream(self, stream: Stream, count: int) -> Chunk:
-        columns = stream.read(count)
+        columns: Mapping[str, Column] = {}
+        try:
+            columns = stream.read(count)
+        except Exception as exc:  # noqa: BLE001  (the user's own iterator)
+            self.failure = exc
         length = len(next(iter(columns.values()))) if columns else 0
         if length:
             self._on_read(self._next, columns)

@@ -54,7 +54,8 @@ def shown(column: Column) -> Column:
     """
     if column.dtype != object:
         return column
-    return times(_promoted(column))
+    scalars = [value[()] if isinstance(value, np.ndarray) and not value.ndim else value for value in column]
+    return times(_promoted(_objects(scalars)))
 
 
 def times(column: Column) -> Column:

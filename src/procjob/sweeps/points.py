@@ -10,6 +10,7 @@ What is computed from positions (`Points.take`) costs memory for the axes only, 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from abc import ABC, abstractmethod
@@ -216,6 +217,7 @@ class Stream:
         self._points = iter(points)
         self._read = 0
         self._names: tuple[str, ...] | None = None
+        self._failure: Exception | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -236,19 +238,42 @@ class Stream:
     def read(self, count: int) -> dict[str, Column]:
         """Return the values of the next points, up to ``count`` of them; none at the end.
 
-        Of an iterator that takes its time, fewer: the points that are there should run, and a cancel be heard.
+        Of an iterator that takes its time, fewer: the points that are there should run, and a cancel be heard. Points before one
+        that cannot be read are returned, and what was raised is raised by the next call.
 
         Raises:
             TypeError: one is not a mapping of axis names to values.
             ValueError: one has other axes than the first.
+            Exception: what the iterator raised.
         """
         names, found = self.names, []
+        if self._failure is not None:
+            raise self._failure
         deadline = time.monotonic() + READING
-        for point in islice(self._points, count):
-            found.append(point)
-            if time.monotonic() >= deadline:
-                break
-        columns = transposed(found, names, first=self._read)
+        try:
+            for point in islice(self._points, count):
+                found.append(point)
+                if time.monotonic() >= deadline:
+                    break
+        except Exception as exc:  # noqa: BLE001  (the user's own)
+            self._failure = exc
+        columns = self._transposed(found, names)
+        if not columns and self._failure is not None:
+            raise self._failure
+        return columns
+
+    def _transposed(self, found: list[Any], names: tuple[str, ...]) -> dict[str, Column]:
+        """Return the columns of the points before the first bad one."""
+        try:
+            columns = transposed(found, names, first=self._read)
+        except (TypeError, ValueError) as exc:
+            self._failure = exc
+            good = 0
+            with contextlib.suppress(TypeError, ValueError):
+                for good, point in enumerate(found):  # noqa: B007  (how many are good)
+                    transposed([point], names)
+            found = found[:good]
+            columns = transposed(found, names)
         self._read += len(found)
         return columns
 

@@ -220,6 +220,8 @@ class Runner:
                 if len(chunk):
                     self._send(shared, chunk)
             if not self._out:
+                if self._supply.failure is not None and not self._ending():
+                    raise self._supply.failure
                 return
             if (ended := self._inbox.get()) is None:
                 return

@@ -80,7 +80,7 @@ def _equal(name: str, values: Column, wanted: Any) -> Positions:
     wanted = wanted.item() if isinstance(wanted, (np.ndarray, np.generic)) else wanted
     if values.dtype == object:
         found = np.flatnonzero([_is_equal(value, wanted) for value in values])
-    elif isinstance(wanted, (int, float, complex)):
+    elif isinstance(wanted, (int, float, complex, np.number)):
         found = np.flatnonzero(values == wanted)
     else:
         found = np.empty(0, dtype=np.int64)
@@ -95,6 +95,8 @@ def _equal(name: str, values: Column, wanted: Any) -> Positions:
 
 
 def _is_equal(value: Any, wanted: Any) -> bool:
+    if isinstance(value, np.ndarray) and not value.ndim:
+        value = value[()]
     return bool(same(value, wanted) if isinstance(value, (np.ndarray, list, tuple, dict)) else value == wanted)
 
 

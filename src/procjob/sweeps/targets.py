@@ -147,9 +147,13 @@ class _Called(Target):
         try:
             self._signature.bind(**dict.fromkeys([*names, *self._random]))
         except TypeError as exc:
-            raise TypeError(
-                f"{self.name} cannot be called with the axes {', '.join(names)}: {exc}. It takes {', '.join(named) or 'nothing'}"
-            ) from None
+            told = f"{self.name} cannot be called with the axes {', '.join(names)}: "
+            if any(each.kind is each.POSITIONAL_ONLY for each in parameters.values()):
+                given = ", ".join(names)
+                raise TypeError(
+                    f"{told}it takes values by position only; write lambda {given}: {self.name}({given})"
+                ) from None
+            raise TypeError(f"{told}{exc}. It takes {', '.join(named) or 'nothing'}") from None
 
     def parts(self) -> dict[str, str]:
         """See `Target.parts`."""
