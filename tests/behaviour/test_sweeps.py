@@ -388,6 +388,57 @@ def test_a_cancel_is_heard_while_an_iterator_takes_its_time(engine):
     assert job.result(partial=True)["value"][:3].tolist() == [0, 1, 2]
 
 
+def test_an_iterator_that_waits_holds_up_neither_what_is_finished_nor_a_cancel(engine, tmp_path):
+    go_on = threading.Event()
+
+    def points():
+        yield from ({"x": number} for number in range(5))
+        go_on.wait(DEADLINE)
+        yield {"x": 5}
+
+    try:
+        job = sweep(lambda x: x, points(), engine=engine, wait=False, store=tmp_path / "s.db", version="1")
+        done = threading.Event()
+        job.on_progress(lambda report: done.set() if report.done == 5 else None)
+        assert done.wait(DEADLINE)
+        again = procjob.Sweep(lambda x: x, grid(x=range(5)), workers=0, store=tmp_path / "s.db", version="1")
+        assert again.reusable() == 5, "they are kept while the iterator waits"
+        job.cancel()
+        job.wait_for_final_state(5)
+        assert job.status() is JobStatus.CANCELLED
+        assert job.result(partial=True)["value"].tolist() == [0, 1, 2, 3, 4]
+    finally:
+        go_on.set()
+
+
+def test_an_iterator_may_choose_points_by_the_results_of_those_before(engine):
+    job: procjob.Sweep
+
+    def halving():
+        low, high = 0.0, 2.0
+        for number in range(20):
+            middle = (low + high) / 2
+            yield {"x": middle}
+            deadline = time.monotonic() + DEADLINE
+            while (found := job.result(partial=True)).status.sum() <= number:
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+            low, high = (middle, high) if found["value"][number] < 2 else (low, middle)
+
+    job = procjob.Sweep(lambda x: x * x, halving(), engine=engine)
+    job.submit()
+    assert job.result(DEADLINE)["x"][-1] == pytest.approx(2**0.5, abs=1e-5)
+
+
+def test_an_iterator_that_ends_its_thread_ends_the_sweep(engine):
+    def points():
+        yield {"x": 1}
+        sys.exit("enough")
+
+    with pytest.raises(SystemExit, match="enough"):
+        sweep(slow, points(), engine=engine, wait=False).result(DEADLINE)
+
+
 def test_an_iterator_is_read_as_far_as_it_is_needed_and_its_end_is_found(engine):
     read = []
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from procjob.sweeps.columns import Column
-from procjob.sweeps.points import Points, Positions, Stream
+from procjob.sweeps.points import Points, Positions, Reader, Stream
 
 #: Seconds that a chunk should take.
 SECONDS = 0.1
@@ -100,7 +100,10 @@ class Supply:
         on_read: is told first position and values of what a stream has given.
         sift: leaves the points that have no result yet, and keys; None: all of them.
 
+        wake: called when a stream has points, after there were none yet (`waiting`); None: streams are waited for.
+
     Attributes:
+        waiting: there may be points later, and ``wake`` will tell.
         failure: what reading a stream has raised; the points before it are given out all the same.
     """
 
@@ -109,6 +112,7 @@ class Supply:
         points: Points | Stream,
         on_read: Callable[[int, Mapping[str, Column]], object],
         sift: Filter | None = None,
+        wake: Callable[[], object] | None = None,
     ) -> None:
         self._points = points
         self._on_read = on_read
@@ -116,6 +120,8 @@ class Supply:
         self._ready: deque[Chunk] = deque()
         self._next = 0
         self._ended = False
+        self._reader = Reader(points, wake) if isinstance(points, Stream) and wake is not None else None
+        self.waiting = False
         self.failure: Exception | None = None
 
     @property
@@ -125,6 +131,11 @@ class Supply:
             return None
         unread = 0 if isinstance(self._points, Stream) else len(self._points) - self._next
         return unread + sum(map(len, self._ready))
+
+    def close(self) -> None:
+        """Read no further."""
+        if self._reader is not None:
+            self._reader.close()
 
     def again(self, chunk: Chunk) -> None:
         """Give a chunk out once more, point by point."""
@@ -140,7 +151,11 @@ class Supply:
         self._ready.appendleft(chunk)
 
     def take(self, size: int) -> Chunk | None:
-        """Return the next chunk, of at most ``size`` points; none at all if those that were read need not run; None at the end."""
+        """Return the next chunk, of at most ``size`` points; None at the end.
+
+        It has none at all if those that were read need not run, or if none is there yet (`waiting`).
+        """
+        self.waiting = False
         if not self._ready and not self._ended:
             self._read(size if self._sift is None else max(size, 1024))
         if not self._ready:
@@ -156,7 +171,9 @@ class Supply:
             self._stream(self._points, count) if isinstance(self._points, Stream) else self._range(self._points, count)
         )
         self._next += len(chunk)
-        self._ended = not len(chunk) or (not isinstance(self._points, Stream) and self._next == len(self._points))
+        self._ended = (not len(chunk) and not self.waiting) or (
+            not isinstance(self._points, Stream) and self._next == len(self._points)
+        )
         if self._sift is not None and len(chunk):
             chunk = self._sift(chunk)
         if len(chunk):
@@ -168,7 +185,9 @@ class Supply:
     def _stream(self, stream: Stream, count: int) -> Chunk:
         columns: Mapping[str, Column] = {}
         try:
-            columns = stream.read(count)
+            found = stream.read(count) if self._reader is None else self._reader.read(count)
+            self.waiting = found is None
+            columns = found or {}
         except Exception as exc:  # noqa: BLE001  (the user's own iterator)
             self.failure = exc
         length = len(next(iter(columns.values()))) if columns else 0

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import chain, islice
 from numbers import Number
@@ -23,11 +25,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from procjob.pool.threads import start_thread
+
 Column = NDArray[Any]
 Positions = NDArray[np.int64]
 
 #: Seconds that one reading of an iterator may take, unless a single point takes longer.
 READING = 0.1
+#: The same of one that was slower than that before, and may be waiting for results.
+SHORT_READING = 0.001
 
 
 class Points(ABC):
@@ -217,7 +223,8 @@ class Stream:
         self._points = iter(points)
         self._read = 0
         self._names: tuple[str, ...] | None = None
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
+        self._spoilt = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -246,18 +253,31 @@ class Stream:
             ValueError: one has other axes than the first.
             Exception: what the iterator raised.
         """
-        names, found = self.names, []
-        if self._failure is not None:
-            raise self._failure
-        deadline = time.monotonic() + READING
-        try:
-            for point in islice(self._points, count):
-                found.append(point)
-                if time.monotonic() >= deadline:
-                    break
-        except Exception as exc:  # noqa: BLE001  (the user's own)
-            self._failure = exc
-        columns = self._transposed(found, names)
+        found: list[Any] = []
+        points = self.unread()
+        if self._failure is None:
+            deadline = time.monotonic() + READING
+            try:
+                for point in islice(points, count):
+                    found.append(point)
+                    if time.monotonic() >= deadline:
+                        break
+            except Exception as exc:  # noqa: BLE001  (the user's own)
+                self.fail(exc)
+        return self.checked(found)
+
+    def unread(self) -> Iterator[Any]:
+        """Return the iterator, for who draws points from it himself and gives them to `checked`."""
+        _ = self.names
+        return self._points
+
+    def fail(self, error: BaseException) -> None:
+        """Have ``error`` raised where no point before it is left."""
+        self._failure = error
+
+    def checked(self, found: list[Any]) -> dict[str, Column]:
+        """Return the columns of points that were drawn; raises as `read` does."""
+        columns = {} if self._spoilt else self._transposed(found, self.names)
         if not columns and self._failure is not None:
             raise self._failure
         return columns
@@ -267,7 +287,7 @@ class Stream:
         try:
             columns = transposed(found, names, first=self._read)
         except (TypeError, ValueError) as exc:
-            self._failure = exc
+            self._failure, self._spoilt = exc, True  # nothing behind a bad point is of use
             good = 0
             with contextlib.suppress(TypeError, ValueError):
                 for good, point in enumerate(found):  # noqa: B007  (how many are good)
@@ -298,6 +318,69 @@ class Stream:
 
     def __repr__(self) -> str:
         return f"<points from an iterator, {self._read} read>"
+
+
+class Reader:
+    """Draws the points of a stream in a thread of its own, no further than asked: who runs them must not wait for an iterator.
+
+    Args:
+        stream: to read.
+        wake: called when there is a point, or the end, after `read` has found none.
+    """
+
+    def __init__(self, stream: Stream, wake: Callable[[], object]) -> None:
+        self._stream = stream
+        self._wake = wake
+        self._found: deque[Any] = deque()
+        self._changed = threading.Condition()
+        self._wanted = 0
+        self._begun = self._awaited = self._ended = self._slow = False
+
+    def read(self, count: int) -> dict[str, Column] | None:
+        """Return the next points as `Stream.read` does; None: there are none yet, and ``wake`` will be called."""
+        if not self._begun:
+            self._begun = True
+            start_thread("procjob-points", self._draw, self._stream.unread())
+        with self._changed:
+            self._wanted = count
+            self._changed.notify_all()
+            patience = SHORT_READING if self._slow else READING
+            self._changed.wait_for(lambda: len(self._found) >= count or self._ended, patience)
+            self._slow = not self._found or (self._slow and len(self._found) == 1)
+            self._awaited = not self._ended  # before looking, so that no point is missed
+            found = [self._found.popleft() for _ in range(min(count, len(self._found)))]
+            if self._awaited and not found:
+                return None
+            self._awaited, self._wanted = False, 0
+        return self._stream.checked(found)
+
+    def close(self) -> None:
+        """Draw no more."""
+        with self._changed:
+            self._ended, self._awaited = True, False
+            self._changed.notify_all()
+
+    def _draw(self, points: Iterator[Any]) -> None:
+        """Draw; the lock is taken only where somebody may wait, not for each point."""
+        while True:
+            if len(self._found) >= self._wanted or self._ended:
+                with self._changed:
+                    self._changed.wait_for(lambda: len(self._found) < self._wanted or self._ended)
+                if self._ended:
+                    return
+            try:
+                self._found.append(next(points))
+            except StopIteration:
+                self._ended = True
+            except BaseException as exc:  # noqa: BLE001  (the user's own; nobody else would hear of it)
+                self._stream.fail(exc)
+                self._ended = True
+            if self._awaited or self._ended or len(self._found) >= self._wanted:
+                with self._changed:
+                    self._changed.notify_all()
+                    awaited, self._awaited = self._awaited, False
+                if awaited:
+                    self._wake()
 
 
 def _chained(*streams: Points | Stream) -> Iterator[dict[str, Any]]:

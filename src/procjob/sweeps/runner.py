@@ -47,6 +47,10 @@ AHEAD = 2
 ALONE = 64
 
 
+#: In the inbox: an iterator has given points.
+_MORE: Future[Any] = Future()
+
+
 class Keeper(Protocol):
     """Where results are kept from one run of a sweep to the next."""
 
@@ -129,11 +133,14 @@ class Runner:
         self._finish = finish
         self._total = None if isinstance(setting.points, Stream) else len(setting.points)
         self._by_position = isinstance(setting.points, Points) and setting.points.is_compact()
-        self._supply = Supply(setting.points, gathered.read, None if keeper is None else keeper.sift)
+        self._inbox: SimpleQueue[Future[Any] | None] = SimpleQueue()
+        wake = (
+            partial(self._inbox.put, _MORE) if engine.workers else None
+        )  # without workers the caller waits for points
+        self._supply = Supply(setting.points, gathered.read, None if keeper is None else keeper.sift, wake)
         single = setting.limits.time_limit is not None
         self._sizer = Sizer(max(1, engine.workers), single=single, first=setting.target.first, total=self._total)
         self._callbacks = Callbacks()
-        self._inbox: SimpleQueue[Future[Any] | None] = SimpleQueue()
         self._out: dict[Future[Any], _Sent] = {}
         self._stopping = False
         self._engine_gone = False
@@ -215,17 +222,18 @@ class Runner:
             while len(self._out) < limit and not self._ending():
                 chunk = self._supply.take(self._sizer.size(self._supply.left))
                 self._show(bar)
-                if chunk is None:
+                if chunk is None or self._supply.waiting:
                     break
                 if len(chunk):
                     self._send(shared, chunk)
-            if not self._out:
+            if not self._out and not self._supply.waiting:
                 if self._supply.failure is not None and not self._ending():
                     raise self._supply.failure
                 return
             if (ended := self._inbox.get()) is None:
                 return
-            self._receive(ended)
+            if ended is not _MORE:
+                self._receive(ended)
             self._show(bar)
             if self._ending():
                 return
@@ -323,10 +331,11 @@ class Runner:
 
     def _end(self, bar: Bar | None) -> SweepResult | None:
         """Stop what still executes, keep what it has finished all the same, and let go of everything."""
+        self._supply.close()
         for future in list(self._out):
             future.cancel()
         while self._out:
-            if (ended := self._inbox.get()) is not None:
+            if (ended := self._inbox.get()) is not None and ended is not _MORE:
                 try:
                     self._take_in(ended)
                 except Exception as exc:  # noqa: BLE001  (a store that is full, say; what still executes has to be awaited)
