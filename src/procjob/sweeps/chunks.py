@@ -29,15 +29,16 @@ class Sizer:
         single: every chunk has one point; a limit that holds for a point is then that of a task.
         first: points of the first chunks, of which nothing is known yet.
         total: points of the sweep; None: nobody knows. If the first chunks of all workers have room for all of them, they are
-            shared out evenly, at once: what is over soon should not wait for the parent again.
+            shared out evenly, at once, two chunks a worker, or one if that is half as long: what is over soon should not
+            wait for the parent again.
     """
 
     def __init__(self, workers: int, *, single: bool = False, first: int = 1, total: int | None = None) -> None:
         self._workers = workers
         self._most = 1 if single else MOST
         self._size = float(first)
-        even = 0 if total is None else -(-total // (2 * workers))
-        self._even = even if even <= first else 0
+        shares = [] if total is None else [-(-total // workers), -(-total // (2 * workers))]
+        self._even = next((share for share, room in zip(shares, (first // 2, first), strict=False) if share <= room), 0)
 
     def took(self, points: int, seconds: float) -> None:
         """A chunk has ended."""

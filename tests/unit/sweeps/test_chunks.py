@@ -55,6 +55,7 @@ def test_points_for_which_the_first_chunks_have_room_are_shared_out_evenly_at_on
         given.append(min(left, sizer.size(left)))
         left -= given[-1]
     assert given == [1001, 1001, 1001, 998]
+    assert Sizer(2, first=4002, total=4001).size(4001) == 2001, "one for each worker if that is over in half the time"
     assert Sizer(2, first=1000, total=4001).size(4001) == 1000
     assert Sizer(2, single=True, first=2000, total=4000).size(4000) == 1
 
