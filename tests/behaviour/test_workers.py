@@ -62,6 +62,15 @@ def test_with_warmup_the_workers_start_at_once_and_have_the_modules_before_their
         assert not backend.run("turtle").result(DEADLINE)
 
 
+def test_the_initializer_comes_after_the_modules():
+    def note():
+        sys.seen_by_the_initializer = "xml.dom.minidom" in sys.modules
+
+    settings = {"workers": 1, "warmup": ["xml.dom.minidom"], "initializer": note}
+    with procjob.Backend(lambda _: sys.seen_by_the_initializer, **settings) as backend:
+        assert backend.run(0).result(DEADLINE)
+
+
 def test_a_warm_pool_that_is_never_used_leaves_no_process():
     with procjob.ProcessPoolExecutor(2, warmup=()) as pool:
         until(lambda: len(pool._pool.worker_pids()) == 3)

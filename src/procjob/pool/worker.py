@@ -31,7 +31,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -262,13 +262,13 @@ def being_handled() -> bool:
     return isinstance(exc, TaskInterrupt)
 
 
-def initialize(modules: Iterable[str], first: tuple[Callable[..., object], tuple[Any, ...]] | None) -> None:
-    """Import modules, then call what the user wants to be called first."""
+def initialize(modules: Iterable[str], first: bytes) -> None:
+    """Import modules, then make the pickled call that the user wants to be made first, if any."""
     for name in modules:
         importlib.import_module(name)
-    if first is not None:
-        fn, args = first
-        fn(*args)
+    if first:
+        fn, args, kwargs = loads(first, what="the initializer")
+        fn(*args, **kwargs)
 
 
 def importing(frame: FrameType | None) -> bool:
