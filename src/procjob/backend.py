@@ -26,6 +26,8 @@ from procjob.status import JobStatus
 if TYPE_CHECKING:
     from procjob.store import Store, StoredJob
 
+#: Sets of option names that a backend knows to be right.
+NAMES_KEPT = 1000
 _UNSET: Any = object()
 
 
@@ -398,7 +400,8 @@ class Backend:
                 f"{self.name} cannot be called so: {exc}. Its options: {', '.join(allowed) or 'none'}; job options: "
                 "time_limit, memory_limit, retries, grace, tags, metadata, job_id, progress"
             ) from None
-        self._names_taken.add(names)
+        if len(self._names_taken) < NAMES_KEPT:
+            self._names_taken.add(names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ class History:
             JobStatus.QUEUED: queued,
             JobStatus.RUNNING: ran,
         }
-        if self.final is not None:
+        if self.final is not None and status in JOB_FINAL_STATES:  # another thread may know more than the caller
             entered[status] = self.final
         usage = finished.usage if finished is not None else None
         return JobMetrics(

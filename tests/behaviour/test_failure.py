@@ -278,3 +278,21 @@ def test_a_copy_that_a_task_makes_of_its_worker_does_not_become_a_second_one():
         while any(c.status() != psutil.STATUS_ZOMBIE for c in psutil.Process(pid).children(recursive=True)):
             assert time.monotonic() < deadline, "copies serve as workers"
             time.sleep(0.01)
+
+
+@pytest.mark.parametrize("cause", [ImportError("no such library"), SystemExit(3)], ids=repr)
+def test_a_simulator_that_cannot_be_unpickled_in_the_worker_is_a_remote_error_of_the_job(cause):
+    class Simulator:
+        def __call__(self, run_input):
+            return run_input
+
+        def __reduce__(self):
+            def fail(error):
+                raise error
+
+            return fail, (cause,)
+
+    with procjob.Backend(Simulator(), workers=1) as backend:
+        for run_input in (1, [2]):
+            with pytest.raises(procjob.RemoteError, match=f"the call could not be unpickled: {type(cause).__name__}"):
+                backend.run(run_input).result(DEADLINE)

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 import procjob
+from procjob.events import Finished, Usage
+from procjob.pool.executor import LARGEST_CHUNK, _Pace
 from procjob.pool.scheduler import MOST_AHEAD
 
 DEADLINE = 30.0
@@ -225,6 +227,29 @@ def test_what_quick_jobs_print_is_in_their_own_logs_however_quickly_they_follow(
         assert said(job, "stderr") == (f"<{number}>" if number % 5 == 0 else "")
 
 
+def test_what_quick_jobs_print_is_in_their_own_logs_behind_results_that_fill_the_pipe():
+    def speaks(number):
+        if number % 20 == 19:
+            print(number)
+        return bytes(8000)
+
+    with procjob.Backend(speaks, workers=1) as backend:
+        wait([backend.run(0).future for _ in range(100)], DEADLINE)
+        jobs = [backend.run(number) for number in range(1500)]
+        for number, job in enumerate(jobs):
+            job.result(DEADLINE)
+            assert "".join(piece.text for piece in job.logs()) == (f"{number}\n" if number % 20 == 19 else "")
+
+
+def test_half_a_character_at_the_end_of_a_job_is_not_the_beginning_of_what_the_next_one_prints(backend):
+    job = backend.run(partial(os.write, 1, "é".encode()[:1]))
+    job.result(DEADLINE)
+    assert [piece.text for piece in job.logs()] == ["\ufffd"]
+    job = backend.run(partial(os.write, 1, "é".encode()))
+    job.result(DEADLINE)
+    assert [piece.text for piece in job.logs()] == ["é"]
+
+
 def test_a_job_behind_a_long_one_is_queued_and_says_at_which_place(backend, tmp_path):
     quick = [backend.run(int) for _ in range(100)]
     long = backend.run(partial(hold_until, tmp_path / "go"))
@@ -297,6 +322,20 @@ def test_a_map_without_a_chunksize_spreads_slow_items_evenly(tmp_path):
         wait([pool.submit(time.sleep, 0.1) for _ in range(2)], DEADLINE)
         pids = Counter(pool.map(slow, range(40), chunksize=None))
     assert min(pids.values()) >= 15
+
+
+def test_chunks_grow_when_items_have_proved_to_be_quick_and_not_because_they_are_sent_quickly():
+    pace = _Pace(1)
+    for _ in range(20):
+        pace.pickled(pace.size, 1e-6)
+    assert pace.size == 1
+    for _ in range(20):
+        pace.on_event(pace.size, Finished(0.0, 1, Usage(run_seconds=1e-6 * pace.size)))
+    assert pace.size == LARGEST_CHUNK
+    pace.pickled(1000, 0.1)
+    assert pace.size == 10
+    pace.on_event(10, Finished(0.0, 1, Usage(run_seconds=10.0)))
+    assert pace.size == 1
 
 
 def test_a_map_without_a_chunksize_raises_what_an_item_raises_and_refuses_what_cannot_be_sent():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import ctypes
 import hashlib
+import logging
 import os
 import sys
 import threading
@@ -295,6 +297,42 @@ def test_a_task_that_tidies_up_after_its_interrupt_is_left_to_it(tmp_path):
         job.wait_for_final_state(DEADLINE)
     assert (tmp_path / "saved").read_text().split() == [str(n) for n in range(30)]
     assert job.cancelled()
+
+
+def test_a_generator_that_tidies_up_after_the_interrupt_of_who_used_it_is_left_to_it(tmp_path):
+    def rows(path):
+        try:
+            procjob.report_progress(1)
+            while True:
+                yield 1
+        finally:
+            time.sleep(0.2)
+            path.write_text("tidy")
+
+    def reads(path):
+        for _ in rows(path):
+            time.sleep(0.01)
+
+    with procjob.Backend(reads, workers=1, grace=60) as backend:
+        job = begin(backend, tmp_path / "saved")
+        wait_for_progress(job)
+        assert job.cancel()
+        job.wait_for_final_state(DEADLINE)
+    assert (tmp_path / "saved").read_text() == "tidy"
+
+
+def test_a_task_that_has_ended_in_time_is_not_stopped_because_the_parent_reads_that_late():
+    def says_much(_):
+        time.sleep(0.05)
+        for _ in range(70):  # more than one read takes, less than the pipe
+            logging.getLogger("much").warning("x" * 1000)
+
+    usleep = ctypes.PyDLL(None).usleep  # keeps the interpreter of the parent
+    with procjob.Backend(says_much, workers=1, time_limit=0.3) as backend:
+        for _ in range(3):
+            job = begin(backend, 0)
+            usleep(500_000)
+            assert job.result(DEADLINE) is None
 
 
 def test_future_cancel_of_the_executor_stops_a_running_call():

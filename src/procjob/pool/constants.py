@@ -18,7 +18,7 @@ from procjob.pool import wire
 from procjob.pool.culprit import ATOMS
 from procjob.pool.memory import Contents, Memory
 from procjob.pool.payload import AllBuffers, Buffers, Payload, pack, unpack
-from procjob.pool.pickling import dumps, dumps_call, loads
+from procjob.pool.pickling import dumps, dumps_call, loaded, loads
 
 T = TypeVar("T")
 DIGEST_SIZE = 16
@@ -154,8 +154,13 @@ def store(body: wire.Body) -> None:
 
 
 def callable_of(fn: Any) -> Any:
-    """Worker: return what a call calls; where that was a constant, `pack_call` has left its digest."""
-    return fetch(fn) if type(fn) is bytes else fn
+    """Worker: return what a call calls; where that was a constant, `pack_call` has left its digest.
+
+    Raises:
+        RemoteError: it cannot be unpickled.
+        MemoryError: there is no room for it.
+    """
+    return loaded(fetch, fn, what="the call") if type(fn) is bytes else fn
 
 
 def drop(digest: bytes) -> None:

@@ -113,7 +113,7 @@ class ProcessPoolExecutor(Executor):
             *iterables: its arguments, item by item.
             timeout: seconds from now until which the results must have come.
             chunksize: items that travel to a worker together. None: as many as have taken a millisecond so far, one at
-                first; for items of which nearly all are quick, as slow ones among them are no longer spread evenly.
+                first; for items that are nearly all quick and small, as others among them are no longer spread evenly.
             buffersize: chunks submitted whose results have not been taken yet; None submits all at once.
 
         Raises:
@@ -143,7 +143,7 @@ class ProcessPoolExecutor(Executor):
             payload, constants = pack_call(_run_chunk, (fn, chunk), {})
         except NotPicklableError:
             return self._send_chunk(fn, chunk)  # the future tells
-        pace.note(len(chunk), time.perf_counter() - began)
+        pace.pickled(len(chunk), time.perf_counter() - began)
         return self._pool.submit(payload, constants, sink=partial(pace.on_event, len(chunk)))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -195,15 +195,19 @@ class _Pace:
     def __init__(self, size: int) -> None:
         self.size = size
 
-    def note(self, count: int, seconds: float) -> None:
-        """So many items have taken so long, to be pickled or in a worker."""
-        fitting = int(CHUNK_SECONDS * count / max(seconds, 1e-9))
-        self.size = max(1, min(fitting, 2 * max(count, self.size), LARGEST_CHUNK))
+    def pickled(self, count: int, seconds: float) -> None:
+        """So many items have taken so long in the caller: no more than fit. That they are quick, only workers know."""
+        self.size = max(1, min(self.size, _fitting(count, seconds)))
 
     def on_event(self, count: int, event: Event) -> None:
         """Take note of the end of a chunk."""
         if isinstance(event, Finished) and event.usage is not None:
-            self.note(count, event.usage.run_seconds)
+            fitting = _fitting(count, event.usage.run_seconds)
+            self.size = max(1, min(fitting, 2 * max(count, self.size), LARGEST_CHUNK))
+
+
+def _fitting(count: int, seconds: float) -> int:
+    return int(CHUNK_SECONDS * count / max(seconds, 1e-9))
 
 
 def _results(

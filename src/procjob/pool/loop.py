@@ -14,6 +14,7 @@ import selectors
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from socket import gethostname
 from threading import RLock
 from typing import Any
@@ -82,7 +83,7 @@ class Loop:
             self._selector.register(self.inbox.wake_fd, selectors.EVENT_READ, self.inbox.on_wake)
             self.callbacks = undo.enter_context(contextlib.closing(Dispatcher("procjob-callbacks")))
             self.relays = undo.enter_context(contextlib.closing(Dispatcher("procjob-output")))
-            self._output = OutputRelay(self._selector, self.inbox, self.relays, self._hear)
+            self._output = OutputRelay(self._selector, self.inbox, self.relays, partial(self._hear, arrived=True))
             with contextlib.suppress(OSError):  # the first worker tries again, and its failure is told
                 start_trackers()  # here, where a Ctrl-C may come
             self._resources = undo.pop_all()
@@ -147,8 +148,10 @@ class Loop:
         for key, mask in self.inbox.select(timeout):
             self._perform(key.data(mask))
         self.inbox.serve(self._perform)
-        if deadline is not None and (now := time.monotonic()) >= deadline:
-            self._perform(self._scheduler.tick(now))
+        if deadline is not None and time.monotonic() >= deadline:
+            for live in list(self._live.values()):  # what has ended in time is not to be stopped for being read late
+                self._hear(live, arrived=True)
+            self._perform(self._scheduler.tick(time.monotonic()))
 
     def _perform(self, actions: list[Action]) -> None:
         """Carry actions out in order.
@@ -245,9 +248,9 @@ class Loop:
             self._hear(live)
         return []
 
-    def _hear(self, live: LiveWorker) -> None:
-        """Act on the messages of a worker that have arrived."""
-        messages, hung_up = live.process.receive()
+    def _hear(self, live: LiveWorker, *, arrived: bool = False) -> None:
+        """Act on messages of a worker; ``arrived``: on all that have arrived by now."""
+        messages, hung_up = live.process.receive(arrived=arrived)
         for message in messages:
             self._perform(self._on_message(live.id, live, message))
         if hung_up:

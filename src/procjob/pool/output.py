@@ -16,8 +16,8 @@ from procjob.pool.process import OutputPipe
 from procjob.pool.records import Call, LiveWorker
 from procjob.pool.relay import relay
 
-#: More than a pipe ever holds.
-ALL = 1 << 30
+#: Bytes to read at a time where it is not known how many there are: what a pipe holds, unless somebody has changed that.
+READ = 1 << 16
 #: Bytes of a worker's output that may wait for the dispatcher before its pipe is no longer read.
 OUTPUT_BACKLOG = 1 << 20
 
@@ -51,9 +51,10 @@ class OutputRelay:
                 self.selector.register(pipe.fd, selectors.EVENT_READ, partial(self._on_readable, live, pipe))
 
     def read(self, live: LiveWorker) -> None:
-        """Read what a worker has printed before it sent the message at hand."""
+        """Read what a worker has printed before it sent the message at hand, with which its task ends."""
         for pipe in live.process.outputs:
-            self._read(live, pipe)
+            if not pipe.ended and (waiting := pipe.waiting()):
+                self._read(live, pipe, waiting, final=True)
 
     def finish(self, live: LiveWorker) -> None:
         """Read all that a worker has left, and watch it no more."""
@@ -75,12 +76,12 @@ class OutputRelay:
         waiting, reads = pipe.waiting(), pipe.reads
         self.hear(live)
         if waiting != 0 and reads == pipe.reads and not pipe.ended:
-            self._read(live, pipe, waiting or 1)
+            self._read(live, pipe, waiting or 1)  # 1: to see its end
         return []
 
-    def _read(self, live: LiveWorker, pipe: OutputPipe, most: int = ALL) -> bool:
+    def _read(self, live: LiveWorker, pipe: OutputPipe, most: int = READ, *, final: bool = False) -> bool:
         """Pass on what a worker has written, at most so many bytes of it; whether there may be more."""
-        text = pipe.read(most)
+        text = pipe.read(most, final=final)
         if text is None:
             forget(self.selector, pipe.fd)
         if not text:

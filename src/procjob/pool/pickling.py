@@ -109,8 +109,13 @@ def loads(data: bytes | memoryview | Contents | None, *, what: str | Callable[[]
     """
     if data is None:
         raise MemoryError(f"no memory, or no file descriptor, for {what if isinstance(what, str) else what()}")
+    return loaded(unpack, data, what=what)
+
+
+def loaded(load: Callable[[Any], Any], data: Any, *, what: str | Callable[[], str]) -> Any:
+    """Return ``load(data)``, which unpickles; raises as `loads` does."""
     try:
-        return unpack(data)
+        return load(data)
     except MemoryError:
         raise
     except BaseException as error:

@@ -79,18 +79,23 @@ class OutputPipe:
     def waiting(self) -> int | None:
         """Return how many bytes are there; None at the end of the stream."""
         hung_up = self._poll.poll(0)
-        (count,) = _COUNT.unpack(fcntl.ioctl(self.fd, termios.FIONREAD, bytes(_COUNT.size)))
-        return None if hung_up and not count else int(count)
+        count = _unread(self.fd)
+        return None if hung_up and not count else count
 
-    def read(self, most: int = _READ) -> str | None:
-        """Return what is there, at most so many bytes of it, '' if nothing, None at the end of the stream."""
+    def read(self, most: int = _READ, *, final: bool = False) -> str | None:
+        """Return what is there, '' if nothing, None at the end of the stream.
+
+        Args:
+            most: bytes to read.
+            final: half a character at the end is not the beginning of what comes later.
+        """
         self.reads += 1
         try:
-            data = os.read(self.fd, min(most, _READ))
+            data = os.read(self.fd, most)
         except BlockingIOError:
             return ""
         self.ended = not data
-        return None if self.ended else self._decoder.decode(data)
+        return None if self.ended else self._decoder.decode(data, final)
 
 
 class WorkerProcess:
@@ -235,15 +240,18 @@ class WorkerProcess:
 
     # ------------------------------------------------------------ in
 
-    def receive(self, *, everything: bool = False) -> tuple[deque[wire.Message], bool]:
+    def receive(self, *, arrived: bool = False, everything: bool = False) -> tuple[deque[wire.Message], bool]:
         """Return the messages that have arrived, and whether no more can come: the worker has closed its end, say.
 
-        Without ``everything``, what one read has not taken is left for the next call.
+        Args:
+            arrived: all that has arrived by now; else what one read has not taken is left for the next call.
+            everything: all that comes while this reads.
         """
         reader = self._reader
         try:
+            enough = reader.total + (_unread(self.channel_fd) if arrived else 0)
             hung_up = not reader.fill()
-            while (everything or reader.in_large_body) and not hung_up:
+            while (everything or reader.in_large_body or reader.total < enough) and not hung_up:
                 hung_up = not reader.fill()
         except BlockingIOError:
             hung_up = False
@@ -314,6 +322,12 @@ class WorkerProcess:
         except ProcessLookupError:
             pass
         return False
+
+
+def _unread(fd: int) -> int:
+    """Return how many bytes are to be read."""
+    (count,) = _COUNT.unpack(fcntl.ioctl(fd, termios.FIONREAD, bytes(_COUNT.size)))
+    return int(count)
 
 
 def _exit_descriptor(pid: int, sentinel: int) -> tuple[int, bool]:

@@ -261,6 +261,7 @@ class FrameReader:
         self._large_filled = 0
         self._large_head = (0, 0, 0)
         self._ended = False
+        self.total = 0  # bytes read so far
         self.messages: deque[Message] = deque()
 
     @property
@@ -280,12 +281,14 @@ class FrameReader:
         if self._large is not None:
             count = os.readv(self._fd, [self._large[self._large_filled :]])
             self._large_filled += count
+            self.total += count
             if self._large_filled == len(self._large):
                 self.messages.append(_decode(*self._large_head, self._large))
                 self._large = None
             return count > 0
         chunk = os.read(self._fd, _CHUNK)
         self._small += chunk
+        self.total += len(chunk)
         self._cut()
         return len(chunk) > 0
 

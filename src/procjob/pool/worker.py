@@ -6,8 +6,9 @@ Invariants:
 - A frame is written whole: the interrupt waits while the main thread holds the channel (`Channel.busy`).
 - The interrupt carries (task, attempt) and raises only between `_armed` being set and cleared, in a `try` that is all
   around that. So it can never hit the next task, nor the loop.
-- It raises once for each time it is asked, and not while the one before is being handled, in a ``finally`` of the task,
-  say. One that C code has swallowed (some ignore whatever a callback raises) is so followed by another.
+- It raises once for each time it is asked, and not while the exception raised before exists: then the task is still
+  leaving, in a ``finally``, a coroutine or a generator, say. One that C code has swallowed (some ignores whatever a
+  callback raises) is gone, and is so followed by another.
 - The parent writes the Interrupt frame before it sends the signal. A signal that comes before the task is armed is
   remembered (`_missed`) and looked at on arming.
 - A worker whose task was interrupted in the middle of an import ends without sending Finished: half-imported packages
@@ -31,7 +32,8 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Iterable
+import weakref
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -130,6 +132,7 @@ class Worker:
         self._permits = permits
         self._pid = os.getpid()
         self._armed: tuple[int, int] | None = None
+        self._raised: Callable[[], TaskInterrupt | None] = _nothing
         self._missed = False
         self._deferred = False
         self._spoiled = False
@@ -208,6 +211,7 @@ class Worker:
         # being packed, or on the last bytecode before the channel is disarmed. Large buffers are copied when it cannot.
         buffers = Buffers()
         try:
+            self._raised = _nothing
             self._armed = (task, attempt)
             if self._missed:
                 self._missed = False
@@ -246,20 +250,20 @@ class Worker:
             self._interrupt_if_asked()
 
     def _interrupt_if_asked(self) -> None:
-        if self._armed is not None and not being_handled() and self._channel.take_interrupt(*self._armed):
+        if self._armed is not None and self._raised() is None and self._channel.take_interrupt(*self._armed):
             self._spoiled = self._spoiled or importing(sys._getframe())
             if self._session is not None:
                 self._session.stop_requested = True
-            raise TaskInterrupt
+            interrupt = TaskInterrupt()
+            self._raised = weakref.ref(interrupt)
+            try:
+                raise interrupt
+            finally:
+                del interrupt  # this frame is in its traceback
 
 
-def being_handled() -> bool:
-    """Whether the caller is inside an ``except`` or ``finally`` that a `TaskInterrupt` has led to."""
-    exc, seen = sys.exception(), set()
-    while exc is not None and not isinstance(exc, TaskInterrupt) and id(exc) not in seen:
-        seen.add(id(exc))  # somebody may have made a ring of them
-        exc = exc.__context__
-    return isinstance(exc, TaskInterrupt)
+def _nothing() -> None:
+    """Stand for a reference to what is gone."""
 
 
 def initialize(modules: Iterable[str], first: bytes) -> None:
