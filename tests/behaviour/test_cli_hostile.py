@@ -82,7 +82,7 @@ def test_a_closed_or_full_stdout_is_said(shell):
 
 
 def test_text_that_a_locale_lacks_is_escaped_and_json_stays_json(shell):
-    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
     code, out, _ = shell("procjob sweep model.py:word --grid x=1 --workers 0 --quiet", **plain)
     assert code == 0
     assert r"\u00e91\u221e\ud83d\ude00" in out
