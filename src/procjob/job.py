@@ -15,7 +15,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future
-from concurrent.futures import wait as wait_for_futures
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Never, Protocol
 
@@ -27,6 +26,7 @@ from procjob.parts import Parts, WholeFuture, submit_parts
 from procjob.pool import checks
 from procjob.pool.dispatcher import run_logged
 from procjob.pool.foreign import text_of
+from procjob.pool.watching import wait_for
 from procjob.status import JOB_FINAL_STATES, JobStatus
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ class Job(JobV1):
                 call_at = math.inf if wait is None else time.monotonic() + wait
             else:
                 seconds = min(deadline, call_at, now + threading.TIMEOUT_MAX) - now
-                wait_for_futures(futures, seconds, FIRST_COMPLETED)
+                wait_for(futures, seconds, FIRST_COMPLETED)
 
     # ------------------------------------------------------------ more than JobV1
 

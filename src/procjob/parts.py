@@ -27,6 +27,7 @@ from typing import Any
 from procjob.engine import Engine, Task
 from procjob.events import Accepted, Event, EventSink, Finished, Logged, Progressed, Started, Usage
 from procjob.pool.futures import TaskFuture
+from procjob.pool.watching import watch
 
 _groups = itertools.count(1)
 
@@ -205,19 +206,3 @@ class _Whole:
 def _results(futures: Mapping[int, Future[Any]]) -> dict[int, Any]:
     ended = {index: future for index, future in futures.items() if future.done() and not future.cancelled()}
     return {index: future.result() for index, future in ended.items() if future.exception() is None}
-
-
-class _Watcher:
-    """Stands among the waiters of a future, as `concurrent.futures.wait` does: called at once, before any callback."""
-
-    def __init__(self, fn: Callable[[Future[Any]], None]) -> None:
-        self.add_result = self.add_exception = self.add_cancelled = fn
-
-
-def watch(future: Future[Any], fn: Callable[[Future[Any]], None]) -> None:
-    """Have ``fn(future)`` called when a future becomes final, in the thread that makes it so, under its lock."""
-    with future._condition:
-        if not future.done():
-            future._waiters.append(_Watcher(fn))  # type: ignore[arg-type]  # it has what a waiter is asked for
-            return
-    fn(future)

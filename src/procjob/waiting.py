@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
-from typing import NamedTuple
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, Future
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
 
 from procjob.errors import JobTimeoutError
 from procjob.job import Job
 from procjob.pool import checks
+from procjob.pool.watching import wait_for, watch
 
 
 class DoneAndNotDone(NamedTuple):
@@ -37,8 +38,9 @@ def wait(jobs: Iterable[Job], timeout: float | None = None, return_when: str = A
     if return_when not in (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION):
         raise ValueError(f"return_when must be ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION, not {return_when!r}")
     by_future = {job.future: job for job in _checked(jobs)}
-    done, not_done = concurrent.futures.wait(by_future, timeout, return_when)
-    return DoneAndNotDone({by_future[f] for f in done}, {by_future[f] for f in not_done})
+    wait_for(by_future, timeout, return_when)
+    done = {job for future, job in by_future.items() if future.done()}
+    return DoneAndNotDone(done, set(by_future.values()) - done)
 
 
 def as_completed(jobs: Iterable[Job], timeout: float | None = None) -> Iterator[Job]:
@@ -64,14 +66,20 @@ def as_completed(jobs: Iterable[Job], timeout: float | None = None) -> Iterator[
     return _jobs_of(by_future, None if timeout is None else time.monotonic() + timeout)
 
 
-def _jobs_of(by_future: dict[concurrent.futures.Future[object], Job], deadline: float | None) -> Iterator[Job]:
-    # The clock of `concurrent.futures.as_completed` starts with the first item that is asked for, ours with the call.
-    left = None if deadline is None else max(0.0, deadline - time.monotonic())
+def _jobs_of(by_future: dict[Future[Any], Job], deadline: float | None) -> Iterator[Job]:
+    final: SimpleQueue[Future[Any]] = SimpleQueue()
+    ends = {future: watch(future, final.put) for future in list(by_future)}
     try:
-        for future in concurrent.futures.as_completed(list(by_future), left):
+        while by_future:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            future = final.get(timeout=left)
+            del ends[future]
             yield by_future.pop(future)
-    except TimeoutError:
+    except Empty:
         raise JobTimeoutError(f"{len(by_future)} jobs are not final yet; wait again or cancel them") from None
+    finally:
+        for end in ends.values():
+            end()
 
 
 def _checked(jobs: Iterable[Job]) -> list[Job]:

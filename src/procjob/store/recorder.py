@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING
 
 from procjob.errors import StoreError
 from procjob.events import Accepted, Event, Started
-from procjob.parts import watch
 from procjob.pool.dispatcher import Dispatcher
+from procjob.pool.watching import watch
 from procjob.status import JOB_FINAL_STATES
 from procjob.store.jobs import JobTable, job_row
 

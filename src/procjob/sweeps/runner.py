@@ -28,11 +28,11 @@ from procjob.engine.protocol import Capabilities
 from procjob.engine.workerless import Callbacks
 from procjob.errors import NotPicklableError
 from procjob.events import Accepted, Event, EventSink, Finished, Logged, Progressed, Started, Usage
-from procjob.parts import watch
 from procjob.pool.actions import Limits
 from procjob.pool.futures import TaskFuture
 from procjob.pool.pickling import add_note, dumps, loads, pack_exception
 from procjob.pool.threads import start_thread
+from procjob.pool.watching import watch
 from procjob.progress import Bar
 from procjob.sweeps.chunks import Chunk, Sizer, Supply
 from procjob.sweeps.columns import Column

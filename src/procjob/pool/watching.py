@@ -1,0 +1,73 @@
+"""Wait for futures, as `concurrent.futures.wait` does, with one lock at a time.
+
+The functions of the standard library hold the locks of all futures at once while they look around. A Ctrl-C between two of
+these locks leaves some of them held for ever, and whoever settles such a future waits for ever. Here a lock is taken and
+given back in C, where no Ctrl-C strikes, for one future after the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ALL_COMPLETED, FIRST_EXCEPTION, Future
+from typing import Any
+
+
+class _Watcher:
+    """Stands among the waiters of a future: it is called at once when that is final, before any callback."""
+
+    def __init__(self, fn: Callable[[Future[Any]], object]) -> None:
+        self.add_result = self.add_exception = self.add_cancelled = fn
+
+
+def watch(future: Future[Any], fn: Callable[[Future[Any]], object]) -> Callable[[], None]:
+    """Have ``fn(future)`` called when a future becomes final, in the thread that makes it so, under its lock.
+
+    Returns:
+        What ends that.
+    """
+    watcher: Any = _Watcher(fn)
+    with future._condition:
+        watched = not future.done()
+        if watched:
+            future._waiters.append(watcher)
+    if not watched:
+        fn(future)
+
+    def end() -> None:
+        with contextlib.suppress(ValueError), future._condition:  # it is gone
+            future._waiters.remove(watcher)
+
+    return end
+
+
+def wait_for(futures: Iterable[Future[Any]], timeout: float | None = None, return_when: str = ALL_COMPLETED) -> None:
+    """Wait until futures are final, or ``timeout`` seconds have passed.
+
+    Args:
+        futures: each once.
+        timeout: None: for ever.
+        return_when: as for `concurrent.futures.wait`.
+    """
+    unfinished = set(futures)
+    enough = threading.Event()
+
+    def note(future: Future[Any]) -> None:
+        unfinished.discard(future)
+        if return_when == ALL_COMPLETED:
+            ended = not unfinished
+        elif return_when == FIRST_EXCEPTION:
+            ended = not unfinished or (not future.cancelled() and future.exception() is not None)
+        else:
+            ended = True
+        if ended:
+            enough.set()
+
+    ends = [watch(future, note) for future in list(unfinished)]
+    try:
+        if ends:
+            enough.wait(timeout)
+    finally:
+        for end in ends:
+            end()
