@@ -95,16 +95,17 @@ def simulate(n):
     print("simulating", n)
     return n
 
-def wait_for_callbacks(job):
-    called = threading.Event()  # in the thread that shows what jobs print, and after it
-    job.add_done_callback(lambda _: called.set())
-    called.wait()
+def shown(job):
+    job.wait_for_final_state()
+    behind = threading.Event()  # in the thread that shows what jobs print, and after it
+    backend.engine._pool._loop.relays.post(behind.set)
+    behind.wait()
     return job
 
 backend = procjob.Backend(simulate, workers=2)
 """,
-    "wait_for_callbacks(backend.run(1)).result()",
-    "await wait_for_callbacks(backend.run(2))",
+    "shown(backend.run(1)).result()",
+    "await shown(backend.run(2))",
     "backend.close()",
 ]
 
