@@ -134,9 +134,8 @@ class Runner:
         self._total = None if isinstance(setting.points, Stream) else len(setting.points)
         self._by_position = isinstance(setting.points, Points) and setting.points.is_compact()
         self._inbox: SimpleQueue[Future[Any] | None] = SimpleQueue()
-        wake = (
-            partial(self._inbox.put, _MORE) if engine.workers else None
-        )  # without workers the caller waits for points
+        # Without workers the caller waits for points.
+        wake = partial(self._inbox.put, _MORE) if engine.workers else None
         self._supply = Supply(setting.points, gathered.read, None if keeper is None else keeper.sift, wake)
         single = setting.limits.time_limit is not None
         self._sizer = Sizer(max(1, engine.workers), single=single, first=setting.target.first, total=self._total)
