@@ -242,9 +242,14 @@ def test_what_quick_jobs_print_is_in_their_own_logs_behind_results_that_fill_the
 
 
 def test_half_a_character_at_the_end_of_a_job_is_not_the_beginning_of_what_the_next_one_prints(backend):
-    job = backend.run(partial(os.write, 1, "é".encode()[:1]))
-    job.result(DEADLINE)
-    assert [piece.text for piece in job.logs()] == ["\ufffd"]
+    def half(seconds):
+        os.write(1, "é".encode()[:1])
+        time.sleep(seconds)
+
+    for seconds in (0.0, 0.1):  # it is read with the end of the job, or before
+        job = backend.run(partial(half, seconds))
+        job.result(DEADLINE)
+        assert "".join(piece.text for piece in job.logs()) == "\ufffd"
     job = backend.run(partial(os.write, 1, "é".encode()))
     job.result(DEADLINE)
     assert [piece.text for piece in job.logs()] == ["é"]

@@ -263,8 +263,8 @@ class Loop:
         match message:
             case wire.Finished(task, attempt, body):
                 outcome = wire.unpack_outcome(body)
+                self._output.end(live, printed=outcome.printed)
                 if outcome.printed:
-                    self._output.read(live)
                     live.process.send(wire.GoOn())
                     self._watch_writing(live)
                 live.let_go()

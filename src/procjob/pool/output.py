@@ -50,11 +50,13 @@ class OutputRelay:
             if not pipe.ended and pipe.fd not in self.selector.get_map():
                 self.selector.register(pipe.fd, selectors.EVENT_READ, partial(self._on_readable, live, pipe))
 
-    def read(self, live: LiveWorker) -> None:
-        """Read what a worker has printed before it sent the message at hand, with which its task ends."""
+    def end(self, live: LiveWorker, *, printed: bool) -> None:
+        """Read what a task has printed that has just ended; ``printed``: some of it may be in the pipes."""
         for pipe in live.process.outputs:
-            if not pipe.ended and (waiting := pipe.waiting()):
+            if printed and not pipe.ended and (waiting := pipe.waiting()):
                 self._read(live, pipe, waiting, final=True)
+            elif pipe.halved:
+                self._pass_on(live, pipe, pipe.rest())
 
     def finish(self, live: LiveWorker) -> None:
         """Read all that a worker has left, and watch it no more."""
@@ -86,6 +88,10 @@ class OutputRelay:
             forget(self.selector, pipe.fd)
         if not text:
             return False
+        self._pass_on(live, pipe, text)
+        return True
+
+    def _pass_on(self, live: LiveWorker, pipe: OutputPipe, text: str) -> None:
         if pipe.name == "stderr":
             live.process.note_stderr(text)
         event = Logged(time.monotonic(), "stderr" if pipe.name == "stderr" else "stdout", text)
@@ -95,7 +101,6 @@ class OutputRelay:
         if live.call is not None and live.call.sink is not None:
             live.call.sink(event)
         self.dispatcher.post(self._show_text, live, event, live.call)
-        return True
 
     def _show_text(self, live: LiveWorker, event: Logged, call: Call | None) -> None:
         """In the dispatcher: show a text, then let the pool thread read on."""

@@ -71,6 +71,7 @@ class OutputPipe:
         self.fd = fd
         self.name = name
         self.ended = False
+        self.halved = False  # what was read last ends with half a character
         self.reads = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._poll = select.poll()
@@ -95,7 +96,16 @@ class OutputPipe:
         except BlockingIOError:
             return ""
         self.ended = not data
-        return None if self.ended else self._decoder.decode(data, final)
+        return None if self.ended else self._decoded(data, final=final)
+
+    def rest(self) -> str:
+        """Return what stands for half a character that was read last."""
+        return self._decoded(b"", final=True)
+
+    def _decoded(self, data: bytes, *, final: bool) -> str:
+        text = self._decoder.decode(data, final)
+        self.halved = bool(self._decoder.getstate()[0])
+        return text
 
 
 class WorkerProcess:
