@@ -91,7 +91,7 @@ class Job(JobV1):
         self._future: Future[Any] | None = None
         self._history = History()
         self._progress: Progressed | None = None
-        self._logs: deque[Logged] | None = None  # an empty one takes more memory than the rest of the job
+        self._logs: deque[Logged] | None = None  # an empty one takes 700 bytes, and jobs may be many
         self._on_status: tuple[Callable[[JobStatus], object], ...] = ()
         self._on_progress: tuple[Callable[[Progressed], object], ...] = ()
         self._change: Future[None] | None = None

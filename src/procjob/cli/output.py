@@ -150,7 +150,7 @@ def new_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     draft = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     try:
-        with draft.open(mode, **text) as file:  # type: ignore[call-overload]  # one of the two
+        with draft.open(mode, **text) as file:  # type: ignore[call-overload]  # the options fit the mode
             yield file
         draft.replace(path)
     finally:

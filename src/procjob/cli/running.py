@@ -127,7 +127,7 @@ def _sampling(arguments: argparse.Namespace, circuits: Sequence[Any]) -> _Runner
         return _Runner(
             backend, [fit(circuit, backend.wrapped) for circuit in circuits], {"shots": arguments.shots}, seeded
         )
-    except BaseException:
+    except BaseException:  # also a Ctrl-C while a circuit is fitted: nobody gets the backend
         backend.close()
         raise
 

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import fcntl
 import itertools
 import os
 import select
 import signal
 import socket
-import struct
 import sys
-import termios
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from multiprocessing import resource_tracker as multiprocessing_tracker
@@ -34,14 +31,12 @@ from procjob.pool.constants import Constant
 from procjob.pool.mark import Mark, make_page
 from procjob.pool.memory import Lane
 from procjob.pool.permits import Permits
-from procjob.pool.worker import INTERRUPT_SIGNAL, WorkerConfig, main
+from procjob.pool.worker import INTERRUPT_SIGNAL, WorkerConfig, main, unread
 
 #: Bytes of constants that a worker keeps before the least recently used are dropped.
 CONSTANTS_BUDGET = 1 << 29
 #: Characters of a task's standard error that are kept for the report of its death.
 TAIL = 8192
-_READ = 1 << 16
-_COUNT = struct.Struct("i")
 
 
 class _Process(LokyProcess):  # type: ignore[misc]  # loky has no annotations
@@ -80,10 +75,10 @@ class OutputPipe:
     def waiting(self) -> int | None:
         """Return how many bytes are there; None at the end of the stream."""
         hung_up = self._poll.poll(0)
-        count = _unread(self.fd)
+        count = unread(self.fd)
         return None if hung_up and not count else count
 
-    def read(self, most: int = _READ, *, final: bool = False) -> str | None:
+    def read(self, most: int, *, final: bool = False) -> str | None:
         """Return what is there, '' if nothing, None at the end of the stream.
 
         Args:
@@ -259,7 +254,7 @@ class WorkerProcess:
         """
         reader = self._reader
         try:
-            enough = reader.total + (_unread(self.channel_fd) if arrived else 0)
+            enough = reader.total + (unread(self.channel_fd) if arrived else 0)
             hung_up = not reader.fill()
             while (everything or reader.in_large_body or reader.total < enough) and not hung_up:
                 hung_up = not reader.fill()
@@ -332,12 +327,6 @@ class WorkerProcess:
         except ProcessLookupError:
             pass
         return False
-
-
-def _unread(fd: int) -> int:
-    """Return how many bytes are to be read."""
-    (count,) = _COUNT.unpack(fcntl.ioctl(fd, termios.FIONREAD, bytes(_COUNT.size)))
-    return int(count)
 
 
 def _exit_descriptor(pid: int, sentinel: int) -> tuple[int, bool]:

@@ -129,7 +129,7 @@ class RunAhead(Run):
 
 
 class RunAheadUnannounced(RunAhead):
-    """Both."""
+    """As `RunAhead`, for a task that nobody is to be told about."""
 
     announced = False
 

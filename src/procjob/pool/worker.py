@@ -296,12 +296,13 @@ def flush_standard_streams() -> None:
 def printed() -> bool:
     """Whether the pipes of the standard streams hold something; True if the system does not tell."""
     try:
-        return any(_unread(fd) for fd in (1, 2))
+        return any(unread(fd) for fd in (1, 2))
     except OSError:
         return True
 
 
-def _unread(fd: int) -> int:
+def unread(fd: int) -> int:
+    """Return how many bytes a pipe or socket holds for whoever reads it."""
     count = _UNREAD.unpack(fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"))[0]
     return int(count)
 
