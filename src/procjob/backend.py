@@ -208,7 +208,8 @@ class Backend:
         text = self._brief(run_input)  # now: the input may be changed while the job runs
         task = self._task(run_input, options, Task(self._shipped, limits=limits, describe=_Description(identity, text)))
         job = self._make_job(identity, task=task, engine=self._engine, inputs=run_input, tags=words)
-        job.metadata.update(metadata or {})
+        if metadata:
+            job.metadata.update(metadata)
         with self._jobs_lock:
             if self._closed and not self._owns_engine:
                 raise RuntimeError(f"backend {self.name} is closed; make a new one")

@@ -36,6 +36,9 @@ __all__ = ["Job", "JobMetrics", "JobV1"]
 
 #: Pieces of output that a job keeps; older ones are dropped.
 LOGS_KEPT = 10_000
+#: Of all jobs, which hold it for a few lines that call nobody; one for each would take 88 bytes. A signal handler or a
+#: finalizer may make a job between these lines.
+_lock = threading.RLock()
 
 
 class Observer(Protocol):
@@ -82,11 +85,11 @@ class Job(JobV1):
         **metadata: Any,
     ) -> None:
         super().__init__(backend, job_id, **metadata)
+        self._metadata: dict[str, Any] | None = metadata or None  # an empty dictionary takes 64 bytes
         self.tags = tuple(tags)
         self._task: Task | Parts | None = task
         self._engine = engine
         self._inputs = inputs
-        self._lock = threading.Lock()
         self._phase = JobStatus.INITIALIZING
         self._future: Future[Any] | None = None
         self._history = History()
@@ -100,6 +103,17 @@ class Job(JobV1):
 
     # ------------------------------------------------------------ JobV1
 
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the user keeps with the job."""
+        if self._metadata is None:
+            self._metadata = {}
+        return self._metadata
+
+    @metadata.setter
+    def metadata(self, value: dict[str, Any]) -> None:
+        self._metadata = value
+
     def submit(self) -> None:
         """Validate and pickle the call here, then queue it. `procjob.Backend.run` has already done so.
 
@@ -111,7 +125,7 @@ class Job(JobV1):
 
         A job that is refused is INITIALIZING again.
         """
-        with self._lock:
+        with _lock:
             if self._phase is not JobStatus.INITIALIZING or self._task is None:
                 raise self._error_type(f"job {self._job_id} was submitted before; make another with backend.run")
             task, self._phase = self._task, JobStatus.VALIDATING
@@ -122,7 +136,7 @@ class Job(JobV1):
             else:
                 self._engine.submit(task, self._on_event)
         finally:
-            with self._lock:
+            with _lock:
                 if self._future is None:
                     self._phase = JobStatus.INITIALIZING
                 else:
@@ -312,7 +326,7 @@ class Job(JobV1):
     def on_status(self, fn: Callable[[JobStatus], object]) -> None:
         """Call ``fn(status)`` in the dispatcher thread at each change of status from now on, or soon if it is final."""
         checks.call("fn", fn)
-        with self._lock:
+        with _lock:
             self._on_status += (fn,)
             submitted = self._future is not None
         if submitted:
@@ -321,7 +335,7 @@ class Job(JobV1):
     def on_progress(self, fn: Callable[[Progressed], object]) -> None:
         """Call ``fn(progress)`` in the dispatcher thread at each report of progress from now on."""
         checks.call("fn", fn)
-        with self._lock:
+        with _lock:
             self._on_progress += (fn,)
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -371,7 +385,7 @@ class Job(JobV1):
                 self._logs.append(event)
             case Accepted(now, future):
                 self._history.queued = now
-                with self._lock:
+                with _lock:
                     self._future, listeners = future, self._on_status
                 for fn in listeners:
                     self._engine.post(fn, self._shown(JobStatus.QUEUED))
@@ -394,13 +408,13 @@ class Job(JobV1):
     def _announce_running(self) -> None:
         for fn in self._on_status:
             self._engine.post(fn, self._shown(JobStatus.RUNNING))
-        with self._lock:
+        with _lock:
             change, self._change = self._change, None
         if change is not None:
             change.set_result(None)
 
     def _next_change(self) -> Future[None]:
-        with self._lock:
+        with _lock:
             if self._change is None:
                 self._change = Future()
             return self._change

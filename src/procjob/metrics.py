@@ -41,6 +41,18 @@ class JobMetrics:
     threads: int | None = None
 
 
+_clock = 0.0
+
+
+def _shared_clock() -> float:
+    """Return what makes Unix times of monotonic ones: the same float as last time, unless the clock has been set."""
+    global _clock  # noqa: PLW0603  (a property of the machine)
+    now = time.time() - time.monotonic()
+    if abs(now - _clock) > 0.001:
+        _clock = now
+    return _clock
+
+
 @dataclass(slots=True)
 class History:
     """What a job notes for its metrics. Times are `time.monotonic` seconds. There may be very many of these: small.
@@ -63,7 +75,7 @@ class History:
     final: float | None = None
     started: Started | None = None
     finished: Finished | None = None
-    clock: float = field(default_factory=lambda: time.time() - time.monotonic())
+    clock: float = field(default_factory=_shared_clock)
 
     @property
     def creation_date(self) -> datetime:

@@ -102,12 +102,31 @@ ENDS = [end_with_a_result, end_with_an_exception, *CANCELS]
 
 def test_it_has_all_that_this_python_gives_to_a_future_and_its_condition(future):
     plain = cf.Future()
-    assert vars(plain).keys() <= vars(future).keys()
+    assert all(hasattr(future, name) for name in vars(plain))
     of_a_condition = [name for name in vars(plain._condition) if not name.startswith("__")]
     assert all(hasattr(future._condition, name) for name in of_a_condition)
     with future._condition:
         assert not future._condition.wait(0.001)
         future._condition.notify_all()
+
+
+def test_all_threads_get_the_same_condition_of_a_future():
+    for _ in range(200):
+        future, found = TaskFuture(None, 1), []
+        go = threading.Barrier(4)
+
+        def look(future=future, found=found, go=go):
+            go.wait(10)
+            found.append(future._condition)
+
+        threads = [threading.Thread(target=look) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        assert len(found) == 4
+        assert len(set(map(id, found))) == 1
+        assert future._waiters is found[0].of_future
 
 
 def test_it_is_running_only_from_the_moment_a_worker_says_so(future):

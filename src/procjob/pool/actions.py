@@ -44,7 +44,7 @@ class TaskSpec:
     """What the scheduler knows of a task.
 
     Attributes:
-        id: unique in the pool.
+        id: unique in the pool; tasks are assigned in the order of these.
         limits: what it may use.
         prefetch: a worker may hold it before it executes it.
         group: a name for tasks whose ``time_limit`` runs for all of them together, from the first one that begins.

@@ -50,6 +50,16 @@ class _Condition(threading.Condition):
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._waiters: list[Any] = []  # a deque takes 700 bytes
+        self.of_future: list[Any] = []
+
+
+class _MadeAtFirstUse:
+    """The condition of a future: 500 bytes that a queued task does without until somebody waits or a worker takes it."""
+
+    def __get__(self, future: TaskFuture[Any], _: type) -> _Condition:
+        # In one step, so that all threads get the same one; from then on it hides this descriptor.
+        made: _Condition = future.__dict__.setdefault("_condition", _Condition())
+        return made
 
 
 class TaskFuture(Future[T]):
@@ -60,18 +70,18 @@ class TaskFuture(Future[T]):
         task: how the owner calls it.
     """
 
+    _condition: Any = _MadeAtFirstUse()
+    #: Who waits in `concurrent.futures.wait` and `as_completed`; these hold the condition when they add themselves.
+    _waiters: Any = property(attrgetter("_condition.of_future"))
     # Of the base class, left out of its stubs:
-    _done_callbacks: list[Callable[[Future[T]], object]]
     _result: T | None
     _exception: BaseException | None
 
     def __init__(self, owner: Owner, task: int) -> None:
         # All that the base class sets, without the condition that it would make.
-        self._condition = _Condition()
         self._state = PENDING
         self._result = self._exception = None
-        self._waiters: list[Any] = []
-        self._done_callbacks = []
+        self._done_callbacks: tuple[Callable[[Future[T]], object], ...] = ()
         self._owner = owner
         self._task = task
         self._claimed = False
@@ -102,7 +112,7 @@ class TaskFuture(Future[T]):
         """Call ``fn(self)`` in the dispatcher thread once the future is final, or soon if it already is."""
         with self._condition:
             if self._state not in (CANCELLED_AND_NOTIFIED, FINISHED):
-                self._done_callbacks.append(fn)
+                self._done_callbacks += (fn,)
                 return
         self._owner.post(fn, self)
 
@@ -149,4 +159,6 @@ class TaskFuture(Future[T]):
 
     def _invoke_callbacks(self) -> None:
         while self._done_callbacks:
-            self._owner.post(self._done_callbacks.pop(0), self)
+            first, *left = self._done_callbacks
+            self._done_callbacks = tuple(left)
+            self._owner.post(first, self)

@@ -8,7 +8,7 @@
 Invariants, each checked by a property test:
 - every submitted task is settled exactly once, and nothing refers to it afterwards;
 - a worker executes at most one task, and at most ``max_workers`` workers have one;
-- tasks are assigned in the order of submission; a task that is run again goes to the head of the queue;
+- tasks are assigned in the order of their ids, which is that of submission; a task that is run again goes to the head of the queue;
 - a task that nobody began is never RUNNING, and one whose stop was accepted is never settled as completed;
 - workers that fail to start are not started for ever: with none alive, the queue is refused with the cause;
 - tasks that a worker holds ahead of their turn (tiny ones only, see `Prefetch`) are recalled as soon as the one before
@@ -19,8 +19,7 @@ The executor calls it from its one thread and carries the actions out.
 
 from __future__ import annotations
 
-import itertools
-from collections import OrderedDict, deque
+from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -45,6 +44,7 @@ from procjob.pool.actions import (
     TaskSpec,
     Verdict,
 )
+from procjob.pool.queue import TaskQueue
 
 #: Worker starts that may fail one after the other before the pool gives up.
 START_ATTEMPTS = 3
@@ -97,6 +97,11 @@ class _Task:
     stop: Stopped | None = None
 
 
+def _task(waiting: TaskSpec | _Task) -> _Task:
+    """Return the record of a task in the queue: of most, there is only the specification until they are taken."""
+    return waiting if type(waiting) is _Task else _Task(waiting)  # type: ignore[arg-type]  # there are only these two
+
+
 @dataclass(slots=True, eq=False)
 class _Worker:
     id: int
@@ -139,7 +144,7 @@ class Scheduler:
     warm: bool = False  # all workers, and a spare, are to stand ready whether or not there are tasks
     closing: bool = False
     broken: Any = None
-    _queue: OrderedDict[int, _Task] = field(default_factory=OrderedDict)
+    _queue: TaskQueue[TaskSpec | _Task] = field(default_factory=TaskQueue)
     _held: dict[int, _Task] = field(default_factory=dict)
     _workers: dict[int, _Worker] = field(default_factory=dict)
     _idle: list[_Worker] = field(default_factory=list)
@@ -177,9 +182,9 @@ class Scheduler:
             return [Settle(spec.id, 0, Refused(self.broken))]
         if self.closing:
             return [Settle(spec.id, 0, Stopped(StopReason.CANCEL))]
-        self._queue[spec.id] = _Task(
-            spec, None if spec.group is None else self._groups.setdefault(spec.group, _Group())
-        )
+        # The tasks of a group keep it alive, so these have their records from the first moment on.
+        grouped = spec.group is not None and _Task(spec, self._groups.setdefault(spec.group, _Group()))
+        self._queue.add(spec.id, grouped or spec)
         return self._dispatch()
 
     def warm_up(self) -> list[Action]:
@@ -189,9 +194,9 @@ class Scheduler:
 
     def stop(self, task_id: int, reason: StopReason, now: float, measured: int = 0) -> list[Action]:
         """Take a task off the queue, or begin the stop ladder for it. A task already settled is left alone."""
-        task = self._queue.pop(task_id, None)
-        if task is not None:
-            return [Settle(task_id, task.attempt, Stopped(reason)), *self._retire(now)]
+        waiting = self._queue.remove(task_id)
+        if waiting is not None:
+            return [Settle(task_id, _task(waiting).attempt, Stopped(reason)), *self._retire(now)]
         task = self._held.get(task_id)
         if task is None or task.stop is not None or task.worker is None:
             return []
@@ -209,8 +214,8 @@ class Scheduler:
             # which a worker is being started (a spare is started for none).
             starting = sum(w.phase is Phase.STARTING for w in self._workers.values())
             kept = 0 if stop_running else min(starting, self.max_workers - self._busy)
-            dropped = [self._queue.pop(task_id) for task_id in list(self._queue)[kept:]]
-            actions += [Settle(task.spec.id, task.attempt, Stopped(StopReason.CANCEL)) for task in dropped]
+            for task_id in list(self._queue)[kept:]:
+                actions += self.stop(task_id, StopReason.CANCEL, now)
             # What is held ahead is cancelled when it comes back: what does not has been begun, and is finished.
             self._cancel_recalled = True
             actions += [Recall(worker.id) for worker in self._workers.values() if worker.ahead]
@@ -412,10 +417,11 @@ class Scheduler:
         if worker.task is None or worker.task.stop or worker.unreturned or len(worker.ahead) > limit // 2 or count < 1:
             return []
         taken: list[tuple[int, int]] = []
-        for task in list(itertools.islice(self._queue.values(), count)):
+        while len(taken) < count:
+            task = _task(self._queue.first())
             if not task.spec.prefetch:
                 break
-            del self._queue[task.spec.id]
+            self._queue.pop()
             self._held[task.spec.id] = task
             task.worker = worker
             worker.ahead.append(task)
@@ -437,8 +443,7 @@ class Scheduler:
     def _requeue(self, task: _Task) -> None:
         del self._held[task.spec.id]
         task.worker = task.started_at = None
-        self._queue[task.spec.id] = task
-        self._queue.move_to_end(task.spec.id, last=False)
+        self._queue.put_back(task.spec.id, task)
 
     def _doom(self, worker: _Worker, kill_at: float | None) -> None:
         self._doomed += worker.phase is not Phase.DOOMED
@@ -471,9 +476,8 @@ class Scheduler:
         if self._start_failures < START_ATTEMPTS or self._alive():
             return []
         self.broken = cause
-        refused: list[Action] = [Settle(i, t.attempt, Refused(cause)) for i, t in self._queue.items()]
-        self._queue.clear()
-        return refused
+        refused = map(_task, self._queue.clear())
+        return [Settle(task.spec.id, task.attempt, Refused(cause)) for task in refused]
 
     def _alive(self) -> int:
         return len(self._workers) - self._doomed
@@ -481,8 +485,7 @@ class Scheduler:
     def _dispatch(self) -> list[Action]:
         actions: list[Action] = []
         while self._queue and self._idle and self._busy < self.max_workers:
-            _, task = self._queue.popitem(last=False)
-            actions += self._assign(self._idle.pop(), task)
+            actions += self._assign(self._idle.pop(), _task(self._queue.pop()))
         return actions + self._start_workers()
 
     def _assign(self, worker: _Worker, task: _Task) -> list[Action]:
