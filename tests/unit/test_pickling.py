@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from procjob.errors import NotPicklableError, RemoteError, RemoteTraceback, WorkerDiedError
 from procjob.pool.culprit import find_culprit
-from procjob.pool.pickling import dumps, dumps_call, loads, pack_exception, unpack_exception
+from procjob.pool.pickling import dumps, dumps_call, dumps_simple_call, loads, pack_exception, unpack_exception
 
 LOCK = threading.Lock()
 
@@ -107,6 +107,52 @@ def test_a_value_comes_back_by_plain_pickle() -> None:
 def test_a_call_comes_back_as_function_arguments_and_keywords() -> None:
     fn, args, kwargs = loads(dumps_call(max, (1, 2), {"key": abs}), what="the call")
     assert (fn, args, kwargs) == (max, (1, 2), {"key": abs})
+
+
+def of_this_module(value: object) -> None: ...
+
+
+@functools.wraps(of_this_module)
+def wrapper_under_another_name(value: object) -> None: ...
+
+
+@pytest.mark.parametrize("fn", [abs, len, time.monotonic, of_this_module, functools.reduce, b"digest"])
+def test_a_simple_call_is_pickled_as_cloudpickle_would_do_it(fn: Any) -> None:
+    call = fn, (1, 2.0, "x", None, b"y", True, 1j), {"seed": 7}
+    assert dumps_simple_call(*call) == cloudpickle.dumps(call, pickle.HIGHEST_PROTOCOL)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        (lambda value: value, (1,), {}),
+        (wrapper_under_another_name, (1,), {}),
+        ([].append, (1,), {}),
+        (Box().method, (), {}),
+        (functools.partial(abs, 1), (), {}),
+        (Box, (), {}),
+        (abs, ([1],), {}),
+        (abs, (), {"x": (1,)}),
+        (abs, (MyList(),), {}),
+    ],
+    ids=str,
+)
+def test_what_cloudpickle_may_treat_in_its_own_way_is_left_to_it(call: Any) -> None:
+    assert dumps_simple_call(*call) is None
+
+
+def test_a_function_of_the_script_or_of_a_module_that_travels_by_value_is_left_to_cloudpickle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        assert dumps_simple_call(of_this_module, (1,), {}) is None
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+    monkeypatch.setattr(of_this_module, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "of_this_module", of_this_module, raising=False)
+    assert dumps_simple_call(of_this_module, (1,), {}) is None
 
 
 def test_the_message_names_the_path_to_a_lock_in_a_nested_dict() -> None:

@@ -15,10 +15,9 @@ from hashlib import blake2b
 from typing import Any, TypeVar, cast
 
 from procjob.pool import wire
-from procjob.pool.culprit import ATOMS
 from procjob.pool.memory import Contents, Memory
 from procjob.pool.payload import AllBuffers, Buffers, Payload, pack, unpack
-from procjob.pool.pickling import dumps, dumps_call, loaded, loads
+from procjob.pool.pickling import dumps, dumps_call, dumps_simple_call, loaded, loads
 
 T = TypeVar("T")
 DIGEST_SIZE = 16
@@ -136,8 +135,8 @@ def pack_call(
     if isinstance(fn, Constant):
         found.append(fn)
         called = fn.digest
-        if all(type(value) in ATOMS for value in (*args, *kwargs.values())):  # as a sweep's and most jobs'
-            return pack(pickle.dumps((called, args, kwargs), pickle.HIGHEST_PROTOCOL), ()), found
+    if (simple := dumps_simple_call(called, args, kwargs)) is not None:
+        return pack(simple, ()), found
     buffers = Buffers()
     token = _noted.set(found)
     try:

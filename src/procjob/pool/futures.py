@@ -147,8 +147,10 @@ class TaskFuture(Future[T]):
             self._result, self._exception, self._state = result, exception, FINISHED
             for waiter in self._waiters:
                 waiter.add_exception(self) if exception is not None else waiter.add_result(self)
-            self._condition.notify_all()
-            self._invoke_callbacks()
+            if self._condition._waiters:
+                self._condition.notify_all()
+            if self._done_callbacks:
+                self._invoke_callbacks()
 
     def _end_cancelled(self) -> None:
         # Future knows no way from RUNNING to CANCELLED; this is the one it has for PENDING, with every waiter told.

@@ -366,7 +366,7 @@ class Scheduler:
 
     def _current(self, worker: _Worker, task_id: int, attempt: int) -> _Task | None:
         task = worker.task
-        return task if task is not None and (task.spec.id, task.attempt) == (task_id, attempt) else None
+        return task if task is not None and task.spec.id == task_id and task.attempt == attempt else None
 
     def _settle(self, task: _Task, verdict: Verdict) -> Settle:
         del self._held[task.spec.id]
@@ -413,9 +413,9 @@ class Scheduler:
     def _prefetch(self, worker: _Worker, now: float) -> list[Action]:
         """Give a worker that gets through its tasks quickly its share of the queue, if it runs out of them."""
         limit = MOST_AHEAD if self.pace * MOST_AHEAD < AHEAD_SECONDS else int(AHEAD_SECONDS / self.pace)
-        count = min(limit - len(worker.ahead), len(self._queue) // self.max_workers)
-        if worker.task is None or worker.task.stop or worker.unreturned or len(worker.ahead) > limit // 2 or count < 1:
+        if len(worker.ahead) > limit // 2 or worker.task is None or worker.task.stop or worker.unreturned:
             return []
+        count = min(limit - len(worker.ahead), len(self._queue) // self.max_workers)
         taken: list[tuple[int, int]] = []
         while len(taken) < count:
             task = _task(self._queue.first())
@@ -426,7 +426,7 @@ class Scheduler:
             task.worker = worker
             worker.ahead.append(task)
             taken.append((task.spec.id, task.attempt))
-        if not taken:
+        if not taken:  # the queue is short, or its first task is not to be held ahead
             return []
         worker.recall_at = now + RECALL_AFTER
         self._watched[worker.id] = worker
@@ -483,6 +483,8 @@ class Scheduler:
         return len(self._workers) - self._doomed
 
     def _dispatch(self) -> list[Action]:
+        if self._busy == self.max_workers <= self._alive() and not (self._spare_wanted or self.warm):
+            return []  # a short cut: what follows would find the same
         actions: list[Action] = []
         while self._queue and self._idle and self._busy < self.max_workers:
             actions += self._assign(self._idle.pop(), _task(self._queue.pop()))
