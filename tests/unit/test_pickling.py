@@ -15,6 +15,7 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import cloudpickle
@@ -112,6 +113,24 @@ def test_a_call_comes_back_as_function_arguments_and_keywords() -> None:
 def of_this_module(value: object) -> None: ...
 
 
+class Word(str):
+    __slots__ = ()
+
+
+class Incomparable:
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("not to be compared")
+
+
+def with_module(name: Any) -> Any:
+    def fn(value: object) -> None: ...
+
+    fn.__module__ = name
+    return fn
+
+
 @functools.wraps(of_this_module)
 def wrapper_under_another_name(value: object) -> None: ...
 
@@ -134,6 +153,11 @@ def test_a_simple_call_is_pickled_as_cloudpickle_would_do_it(fn: Any) -> None:
         (abs, ([1],), {}),
         (abs, (), {"x": (1,)}),
         (abs, (MyList(),), {}),
+        (abs, Pair(1, 2), {}),
+        (abs, (), {Word("seed"): 7}),
+        (abs, (), MappingProxyType({"seed": 7})),
+        (with_module([]), (1,), {}),
+        (with_module(Incomparable()), (1,), {}),
     ],
     ids=str,
 )

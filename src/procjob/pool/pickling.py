@@ -96,12 +96,17 @@ def dumps_call(
 
 def dumps_simple_call(fn: object, args: tuple[object, ...], kwargs: Mapping[str, object]) -> bytes | None:
     """Pickle ``(fn, args, kwargs)`` in a third of the time if cloudpickle would do with it what pickle does, else None."""
-    simple = (
-        ATOMS.issuperset(map(type, args)) and ATOMS.issuperset(map(type, kwargs.values())) and _is_left_to_pickle(fn)
-    )
     try:
+        simple = (
+            type(args) is tuple
+            and type(kwargs) is dict  # of which the names, too, may be of a class of the script
+            and ATOMS.issuperset(map(type, (*args, *kwargs, *kwargs.values())))
+            and _is_left_to_pickle(fn)
+        )
         return pickle.dumps((fn, args, kwargs), _PROTOCOL) if simple else None
-    except (pickle.PicklingError, AttributeError):  # ``fn`` is not what its module has under its name
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  (``fn`` is not what its module has under its name: cloudpickle helps, or says why not)
         return None
 
 
