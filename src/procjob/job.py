@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import html
 import math
+import os
 import threading
 import time
 from collections import deque
@@ -36,9 +37,19 @@ __all__ = ["Job", "JobMetrics", "JobV1"]
 
 #: Pieces of output that a job keeps; older ones are dropped.
 LOGS_KEPT = 10_000
-#: Of all jobs, which hold it for a few lines that call nobody; one for each would take 88 bytes. A signal handler or a
-#: finalizer may make a job between these lines.
+#: Of all jobs, which hold it for a few lines; one for each would take 88 bytes. Nothing is called meanwhile: signal handlers
+#: and finalizers run when a call begins or ends, and one that waits for another job would wait for ever.
 _lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """In a child made by fork: a thread that is not there may have held it."""
+    global _lock  # noqa: PLW0603  (of all jobs)
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class Observer(Protocol):
@@ -125,11 +136,13 @@ class Job(JobV1):
 
         A job that is refused is INITIALIZING again.
         """
+        now = time.monotonic()
         with _lock:
-            if self._phase is not JobStatus.INITIALIZING or self._task is None:
-                raise self._error_type(f"job {self._job_id} was submitted before; make another with backend.run")
-            task, self._phase = self._task, JobStatus.VALIDATING
-            self._history.validating = time.monotonic()
+            task = self._task if self._phase is JobStatus.INITIALIZING else None
+            if task is not None:
+                self._phase, self._history.validating = JobStatus.VALIDATING, now
+        if task is None:
+            raise self._error_type(f"job {self._job_id} was submitted before; make another with backend.run")
         try:
             if isinstance(task, Parts):
                 submit_parts(self._engine, task, self._on_event)
@@ -414,9 +427,10 @@ class Job(JobV1):
             change.set_result(None)
 
     def _next_change(self) -> Future[None]:
+        change: Future[None] = Future()
         with _lock:
             if self._change is None:
-                self._change = Future()
+                self._change = change
             return self._change
 
     def _call_at_end(self, fn: Callable[[JobStatus], object]) -> None:

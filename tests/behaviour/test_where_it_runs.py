@@ -210,3 +210,37 @@ executor.shutdown()
 
 def test_a_cancel_in_a_forked_child_waits_for_no_thread_of_the_parent_and_stops_nothing_there():
     assert python("-c", FORK_IN_A_SUBMIT).splitlines() == ["cancel: True", "child: 0", "done: False"]
+
+
+FORK_IN_A_JOB = """
+import os, signal, sys, threading, warnings
+import procjob
+import procjob.job
+
+warnings.simplefilter("ignore", DeprecationWarning)
+held, forked = threading.Event(), threading.Event()
+
+def hold():
+    with procjob.job._lock:
+        held.set()
+        forked.wait()
+
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    with procjob.Backend(abs, workers=1) as backend:
+        print("fresh:", backend.run(-1).result(), flush=True)
+    sys.exit()
+
+_, status = os.waitpid(child, 0)
+forked.set()
+thread.join()
+print("child:", os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_a_job_in_a_forked_child_waits_for_no_thread_of_the_parent():
+    assert python("-c", FORK_IN_A_JOB).splitlines() == ["fresh: 1", "child: 0"]
