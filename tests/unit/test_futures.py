@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from procjob import ProcessPoolExecutor
 from procjob.pool.futures import TaskFuture
 
 DEADLINE = 10.0
@@ -127,6 +128,13 @@ def test_all_threads_get_the_same_condition_of_a_future():
         assert len(found) == 4
         assert len(set(map(id, found))) == 1
         assert future._waiters is found[0].of_future
+
+
+def test_one_that_is_passed_to_a_task_is_named_and_nothing_else_of_the_pool():
+    with ProcessPoolExecutor(1) as pool:
+        mine = pool.submit(abs, -1)
+        refused = pool.submit(print, [mine]).exception(DEADLINE)
+    assert "args[0][0]: a future belongs to this process" in str(refused)
 
 
 def test_it_is_running_only_from_the_moment_a_worker_says_so(future):

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
 from operator import attrgetter
-from typing import Any, Protocol, TypeVar
+from typing import Any, Never, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -115,6 +115,9 @@ class TaskFuture(Future[T]):
                 self._done_callbacks += (fn,)
                 return
         self._owner.post(fn, self)
+
+    def __reduce__(self) -> Never:
+        raise TypeError("a future belongs to this process and cannot be copied or pickled; its result can")
 
     # ------------------------------------------------------------ the pool's side
 
