@@ -27,6 +27,7 @@ from procjob.parts import Parts, WholeFuture, submit_parts
 from procjob.pool import checks
 from procjob.pool.dispatcher import run_logged
 from procjob.pool.foreign import text_of
+from procjob.pool.futures import SteadyFuture
 from procjob.pool.watching import wait_for
 from procjob.status import JOB_FINAL_STATES, JobStatus
 
@@ -427,7 +428,7 @@ class Job(JobV1):
             change.set_result(None)
 
     def _next_change(self) -> Future[None]:
-        change: Future[None] = Future()
+        change: Future[None] = SteadyFuture()
         with _lock:
             if self._change is None:
                 self._change = change

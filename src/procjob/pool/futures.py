@@ -53,6 +53,14 @@ class _Condition(threading.Condition):
         self.of_future: list[Any] = []
 
 
+class SteadyFuture(Future[T]):
+    """A future for which a user waits and that a thread of ours settles: a Ctrl-C in the wait cannot lock that out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._condition: Any = _Condition()
+
+
 class _MadeAtFirstUse:
     """The condition of a future: 500 bytes that a queued task does without until somebody waits or a worker takes it."""
 

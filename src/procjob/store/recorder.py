@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from procjob.errors import StoreError
 from procjob.events import Accepted, Event, Started
 from procjob.pool.dispatcher import Dispatcher
+from procjob.pool.futures import SteadyFuture
 from procjob.pool.watching import watch
 from procjob.status import JOB_FINAL_STATES
 from procjob.store.jobs import JobTable, job_row
@@ -98,7 +99,7 @@ class Recorder:
         """Wait until what has happened so far is in the store, or cannot be written."""
         dispatcher = self._dispatcher
         if dispatcher is not None:
-            written: Future[None] = Future()
+            written: Future[None] = SteadyFuture()
             dispatcher.post(written.set_result, None)
             wait_for_futures([written], timeout)
 
@@ -181,7 +182,7 @@ class Following:
         self.job: Job | None = job
         self.inputs = inputs
         self.known = False
-        self.settled: Future[None] = Future()
+        self.settled: Future[None] = SteadyFuture()
 
     def claim(self, backend_name: str) -> None:
         """Take the id of the job, which the user has chosen.
