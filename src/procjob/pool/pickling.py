@@ -118,7 +118,8 @@ def _is_left_to_pickle(fn: object) -> bool:
         return type(fn.__self__) is ModuleType  # else it is a method, pickled with its object
     if type(fn) is not FunctionType or fn.__module__ == "__main__":
         return False
-    return fn.__module__ in sys.modules and not cloudpickle.list_registry_pickle_by_value()
+    by_value = cloudpickle.list_registry_pickle_by_value()
+    return fn.__module__ in sys.modules and not any(f"{fn.__module__}.".startswith(f"{name}.") for name in by_value)
 
 
 def loads(data: bytes | memoryview | Contents | None, *, what: str | Callable[[], str]) -> Any:

@@ -277,6 +277,22 @@ def test_initial_states_single_precision_and_pickling():
     assert run(Circuit(2).measure_all(), shots=5, initial_state=2).get_counts() == {"10": 5}
 
 
+@pytest.mark.parametrize(("num_qubits", "shots"), [(2, 100), (9, 70_000), (3, 0)])
+def test_counts_travel_in_the_smallest_integers_and_arrive_as_they_were(num_qubits, shots):
+    circuit = ansatz(num_qubits)
+    tally = StatevectorSimulator().run(
+        circuit.measure_all(), shots=max(shots, 1), seed=3, parameters=points(circuit, 40)
+    ).circuits[0].tally  # fmt: skip
+    if not shots:
+        tally = sampling.Tally(*(np.zeros(count, dtype=np.int64) for count in (0, 0, 41)))
+    travelled = pickle.dumps(tally)
+    arrived = pickle.loads(travelled)
+    for name in ("outcomes", "counts", "starts"):
+        assert getattr(arrived, name).dtype == np.int64
+        assert np.array_equal(getattr(arrived, name), getattr(tally, name))
+    assert len(travelled) < 600 + 6 * len(tally.outcomes) + 2 * 41
+
+
 def test_a_plan_runs_like_its_circuit():
     circuit = ansatz(3)
     values = points(circuit, 2)
