@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import pickle
 import signal
 import subprocess
@@ -135,18 +136,6 @@ def with_module(name: Any) -> Any:
 def wrapper_under_another_name(value: object) -> None: ...
 
 
-@pytest.fixture
-def nothing_travels_by_value() -> Iterator[None]:
-    """Other test modules register themselves with cloudpickle."""
-    modules = [sys.modules[name] for name in cloudpickle.list_registry_pickle_by_value()]
-    for module in modules:
-        cloudpickle.unregister_pickle_by_value(module)
-    yield
-    for module in modules:
-        cloudpickle.register_pickle_by_value(module)
-
-
-@pytest.mark.usefixtures("nothing_travels_by_value")
 @pytest.mark.parametrize("fn", [abs, len, time.monotonic, of_this_module, functools.reduce, b"digest"])
 def test_a_simple_call_is_pickled_as_cloudpickle_would_do_it(fn: Any) -> None:
     call = fn, (1, 2.0, "x", None, b"y", True, 1j), {"seed": 7}
@@ -177,16 +166,19 @@ def test_what_cloudpickle_may_treat_in_its_own_way_is_left_to_it(call: Any) -> N
     assert dumps_simple_call(*call) is None
 
 
-@pytest.mark.usefixtures("nothing_travels_by_value")
 def test_a_function_of_the_script_or_of_a_module_that_travels_by_value_is_left_to_cloudpickle(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     module = sys.modules[__name__]
     cloudpickle.register_pickle_by_value(module)
+    cloudpickle.register_pickle_by_value(json)
     try:
         assert dumps_simple_call(of_this_module, (1,), {}) is None
+        assert dumps_simple_call(json.decoder.py_scanstring, (1,), {}) is None  # of a module of that package
+        assert dumps_simple_call(functools.wraps, (1,), {}) is not None
     finally:
         cloudpickle.unregister_pickle_by_value(module)
+        cloudpickle.unregister_pickle_by_value(json)
     monkeypatch.setattr(of_this_module, "__module__", "__main__")
     monkeypatch.setattr(sys.modules["__main__"], "of_this_module", of_this_module, raising=False)
     assert dumps_simple_call(of_this_module, (1,), {}) is None
