@@ -1,10 +1,15 @@
 """Random numbers by identity, and sampling of all shots of many points at once.
 
 The stream. One Philox4x64 generator for each circuit of a run, its key the first two 64-bit words of
-``numpy.random.SeedSequence(seed, spawn_key=(number of the circuit,))``. A shot takes `width` numbers; point p starts at
-counter ``p * ceil(shots * width / 4)``. Where a shot takes more than one number, `width` is rounded up to a multiple of 4, so that
-any range of shots can be drawn alone. A number is the upper 53 bits of a Philox output: its position says what it is
+``numpy.random.SeedSequence(seed, spawn_key=(number of the circuit,))``. A number has 53 bits. Its position says what it is
 for, so it does not matter in which order, process or batch points and shots are computed.
+
+Where a shot takes several numbers, these are the upper bits of Philox outputs. A shot takes `width` outputs, a multiple of 4, so
+that any range of shots can be drawn alone; point p starts at counter ``p * shots * width / 4``.
+
+Where a shot takes one number, for its final measurement, the upper 32 bits nearly always decide. They are half an output, the
+lower half first; point p starts at counter ``p * ceil(shots / 8)``. The other 21 bits are the upper ones of the half at the
+same position of another Philox, whose key is the next two words, and are only drawn where they are needed.
 
 Sampling compares integers of 53 bits, so it is exact for every batch: a basis state is drawn with its probability
 rounded to 2**-53.
@@ -12,7 +17,7 @@ rounded to 2**-53.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +27,12 @@ from numpy.typing import NDArray
 from procjob.simulators.expressions import Reals
 
 BITS = 53
+#: Of these, the ones that are drawn at first where a shot takes one number.
+UPPER_BITS = 32
 #: Points that are sampled in one call: their number and 53 bits fit into an int64.
 MAX_POINTS = 1 << 62 - BITS
+
+Key = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,48 +40,71 @@ class Stream:
     """The random numbers of one circuit.
 
     Attributes:
-        key: of Philox.
+        keys: of Philox, and of the one for lower bits.
         shots: of each point.
         draws: numbers that a shot takes.
     """
 
-    key: tuple[int, int]
+    keys: tuple[Key, Key]
     shots: int
     draws: int
 
-    @property
-    def width(self) -> int:
-        """Numbers that are set aside for a shot."""
-        return self.draws if self.draws == 1 else -(-self.draws // 4) * 4
-
     def points(self, numbers: Sequence[int]) -> NDArray[np.int64]:
         """Random numbers of points by their own: shape (points, shots, draws), 0 to 2**53 - 1."""
-        count, block = len(numbers), -(-self.shots * self.width // 4)
-        if isinstance(numbers, range):
-            raw = self._raw(numbers[0] * block, count * block)
-        else:
-            raw = np.concatenate([self._raw(number * block, block) for number in numbers])
-        raw = raw.reshape(count, -1)[:, : self.shots * self.width]
-        return raw.reshape(count, self.shots, self.width)[:, :, : self.draws]
+        if self.draws == 1:
+            return whole(self.upper(numbers), self.lower(numbers))[:, :, None]
+        raw = _outputs(self.keys[0], numbers, self.shots * self._quarter) >> np.uint64(64 - BITS)
+        return raw.view(np.int64).reshape(len(numbers), self.shots, -1)[:, :, : self.draws]
 
     def shot_range(self, point: int, first: int, count: int) -> NDArray[np.int64]:
         """Numbers of some shots of one point: shape (count, draws), for more than one draw."""
-        quarter = self.width // 4
-        block = -(-self.shots * self.width // 4)
-        return self._raw(point * block + first * quarter, count * quarter).reshape(count, -1)[:, : self.draws]
+        begin = (point * self.shots + first) * self._quarter
+        raw = _philox(self.keys[0], begin, count * self._quarter) >> np.uint64(64 - BITS)
+        return raw.view(np.int64).reshape(count, -1)[:, : self.draws]
 
-    def _raw(self, counter: int, blocks: int) -> NDArray[np.int64]:
-        key = np.array(self.key, dtype=np.uint64)
-        source = np.random.Philox(key=key, counter=counter)
-        raw: NDArray[np.uint64] = source.random_raw(4 * blocks)
-        raw >>= np.uint64(64 - BITS)
-        return raw.view(np.int64)
+    def upper(self, numbers: Sequence[int]) -> NDArray[np.uint32]:
+        """The upper 32 bits of the numbers of points: shape (points, shots), for one draw."""
+        return self._halves(self.keys[0], numbers)
+
+    def lower(self, numbers: Sequence[int], rows: Iterable[int] | None = None) -> NDArray[np.uint32]:
+        """The lower 21 bits of the numbers of points, or of those at some places: shape (points, shots), for one draw."""
+        chosen = numbers if rows is None else [numbers[row] for row in rows]
+        return self._halves(self.keys[1], chosen) >> np.uint32(2 * UPPER_BITS - BITS)
+
+    @property
+    def _quarter(self) -> int:
+        """A quarter of the outputs that are set aside for a shot that takes several."""
+        return -(-self.draws // 4)
+
+    def _halves(self, key: Key, numbers: Sequence[int]) -> NDArray[np.uint32]:
+        raw = _outputs(key, numbers, -(-self.shots // 8)).astype("<u8", copy=False)
+        return raw.view("<u4").astype(np.uint32, copy=False)[:, : self.shots]
+
+
+def whole(upper: NDArray[np.uint32], lower: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Numbers of 53 bits from their parts."""
+    return upper.astype(np.int64) << (BITS - UPPER_BITS) | lower
+
+
+def _outputs(key: Key, numbers: Sequence[int], blocks: int) -> NDArray[np.uint64]:
+    """Outputs of Philox for points that have so many blocks of 4 of them each: a row for each point."""
+    if isinstance(numbers, range):
+        raw = _philox(key, numbers[0] * blocks, len(numbers) * blocks)
+    else:
+        raw = np.concatenate([_philox(key, number * blocks, blocks) for number in numbers])
+    return raw.reshape(len(numbers), -1)
+
+
+def _philox(key: Key, counter: int, blocks: int) -> NDArray[np.uint64]:
+    source = np.random.Philox(key=np.array(key, dtype=np.uint64), counter=counter)
+    raw: NDArray[np.uint64] = source.random_raw(4 * blocks)
+    return raw
 
 
 def stream(seed: int, circuit: int, shots: int, draws: int) -> Stream:
     """The stream of a circuit of a run."""
-    words = np.random.SeedSequence(seed, spawn_key=(circuit,)).generate_state(2, np.uint64)
-    return Stream((int(words[0]), int(words[1])), shots, draws)
+    words = np.random.SeedSequence(seed, spawn_key=(circuit,)).generate_state(4, np.uint64).tolist()
+    return Stream(((words[0], words[1]), (words[2], words[3])), shots, draws)
 
 
 def thresholds(probabilities: Reals) -> NDArray[np.int64]:
@@ -102,15 +134,20 @@ def sample(probabilities: Reals, numbers: NDArray[np.int64]) -> NDArray[np.int64
     return np.asarray(found - (np.arange(points, dtype=np.int64) * size)[:, None])
 
 
-def histogram(probabilities: Reals, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+def histogram(
+    probabilities: Reals, upper: NDArray[np.uint32], lower: Callable[[NDArray[np.intp]], NDArray[np.uint32]]
+) -> NDArray[np.int64]:
     """How often each basis state is drawn, shape (points, states): the counts of what `sample` returns, faster.
 
-    Overwrites the probabilities, as `sample` does.
+    Args:
+        probabilities: shape (points, states); overwritten.
+        upper: the upper 32 bits of the numbers of all shots, shape (points, shots).
+        lower: gives their lower bits for some of the points.
     """
     table = thresholds(probabilities)
-    below, unsure = _below_by_upper_bits(table, numbers)
+    below, unsure = _below_by_upper_bits(table, upper)
     if len(unsure):
-        below[unsure] = _below(table[unsure], numbers[unsure])
+        below[unsure] = _below(table[unsure], whole(upper[unsure], lower(unsure)))
     return np.asarray(np.diff(below, axis=1, prepend=0))
 
 
@@ -125,14 +162,13 @@ def _below(table: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.i
 
 
 def _below_by_upper_bits(
-    table: NDArray[np.int64], numbers: NDArray[np.int64]
+    table: NDArray[np.int64], upper: NDArray[np.uint32]
 ) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
     """The same from the bits that fit into 32 beside the point, which are sorted in half the time; and where they do not decide."""
-    points, shots = numbers.shape
+    points, shots = upper.shape
     kept = 32 - points.bit_length()  # 2**53 becomes the beginning of the next point
     offsets = np.arange(points, dtype=np.uint32)[:, None] << np.uint32(kept)
-    drawn = np.empty(numbers.shape, dtype=np.uint32)
-    np.right_shift(numbers, BITS - kept, out=drawn, casting="unsafe")
+    drawn = upper >> np.uint32(UPPER_BITS - kept)
     drawn.sort(axis=1)
     drawn += offsets
     edges = np.empty(table.shape, dtype=np.uint32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -325,15 +326,17 @@ class _Collected:
 
     def _sample(self, weights: Reals, first: int) -> None:
         """Sample the final measurement of a batch of points."""
-        assert self._stream is not None
-        stride = max(1, min(sampling.MAX_POINTS, _NUMBERS // self._stream.shots))
+        stream = self._stream
+        assert stream is not None
+        stride = max(1, min(sampling.MAX_POINTS, _NUMBERS // stream.shots))
         for at in range(0, len(weights), stride):
             part = weights[at : at + stride]
-            numbers = self._stream.points(self._options.numbers(first + at, len(part)))
-            if self._options.memory or self._plan.readout_error is not None or part.shape[1] > self._stream.shots:
+            own = self._options.numbers(first + at, len(part))
+            if self._options.memory or self._plan.readout_error is not None or part.shape[1] > stream.shots:
+                numbers = stream.points(own)
                 self._keep(self._read(sampling.sample(part, numbers[:, :, 0]), numbers))
             else:
-                drawn = sampling.histogram(part, numbers[:, :, 0])
+                drawn = sampling.histogram(part, stream.upper(own), partial(stream.lower, own))
                 points, states = np.nonzero(drawn)
                 self._tallies.append(self._tally(points, states, drawn[points, states], len(part)))
 

@@ -182,7 +182,33 @@ def test_golden_random_numbers_and_counts():
     circuit = Circuit(3).h(0).h(1).h(2).measure_all()
     result = StatevectorSimulator().run([circuit, circuit], shots=200, seed=42, memory=True)
     digest = hashlib.sha256(b"".join(c.memory.astype("<i8").tobytes() for c in result.circuits)).hexdigest()
-    assert digest[:16] == "378ac96d8e8782a9"
+    assert digest[:16] == "5dae1edb0bf84173"
+
+
+def half(outputs, position):
+    return int(outputs[position // 2]) >> 32 * (position % 2) & 0xFFFFFFFF
+
+
+@pytest.mark.parametrize("shots", [1, 5, 8, 13])
+def test_numbers_stand_where_the_documentation_of_the_stream_says(shots):
+    words = np.random.SeedSequence(9, spawn_key=(2,)).generate_state(4, np.uint64)
+
+    def outputs(key, counter, blocks):
+        return np.random.Philox(key=key, counter=counter).random_raw(4 * blocks)
+
+    one = sampling.stream(9, 2, shots, 1)
+    for point, found in zip([3, 4, 5], one.points(range(3, 6))[:, :, 0].tolist(), strict=True):
+        upper, lower = (outputs(key, point * -(-shots // 8), -(-shots // 8)) for key in (words[:2], words[2:]))
+        assert found == [half(upper, shot) << 21 | half(lower, shot) >> 11 for shot in range(shots)]
+        assert found == one.points([7, point])[1, :, 0].tolist()
+        assert found == sampling.whole(one.upper([point]), one.lower([8, point], [1]))[0].tolist()
+    for draws, width in ((2, 4), (4, 4), (5, 8)):
+        several = sampling.stream(9, 2, shots, draws)
+        for point, found in zip([3, 4], several.points(range(3, 5)), strict=True):
+            raw = outputs(words[:2], point * shots * width // 4, shots * width // 4).reshape(shots, width)
+            assert (found == raw[:, :draws] >> np.uint64(11)).all()
+            middle = shots // 2
+            assert (found[middle:] == several.shot_range(point, middle, shots - middle)).all()
 
 
 def test_counts_are_those_of_the_memory_with_and_without_it():
@@ -408,4 +434,5 @@ def test_counts_are_those_of_the_memory_even_for_numbers_next_to_a_threshold(poi
     numbers = np.clip(near, 0, (1 << 53) - 1)
     states = sampling.sample(weights.copy(), numbers)
     counts = np.stack([np.bincount(row, minlength=16) for row in states])
-    assert (sampling.histogram(weights, numbers) == counts).all()
+    upper, lower = (numbers >> 21).astype(np.uint32), (numbers & (1 << 21) - 1).astype(np.uint32)
+    assert (sampling.histogram(weights, upper, lambda rows: lower[rows]) == counts).all()
