@@ -130,6 +130,32 @@ def test_all_threads_get_the_same_condition_of_a_future():
         assert future._waiters is found[0].of_future
 
 
+@pytest.mark.parametrize("before", [False, True], ids=["struck_after_the_post", "struck_before_the_post"])
+def test_a_ctrl_c_while_a_cancel_tells_its_callbacks_loses_none_and_calls_none_twice(before):
+    class Struck(Owner):
+        strikes = 1
+
+        def post(self, fn, *args):
+            if before and self.strikes:
+                self.strikes -= 1
+                raise KeyboardInterrupt
+            super().post(fn, *args)
+            if self.strikes:
+                self.strikes -= 1
+                raise KeyboardInterrupt
+
+    owner, called = Struck(), []
+    future = TaskFuture(owner, TASK)
+    for name in "abc":
+        future.add_done_callback(lambda done, name=name: called.append((name, done)))
+    with pytest.raises(KeyboardInterrupt):
+        future.cancel()
+    assert owner.stops == [TASK]  # of which comes:
+    future.settle(cancelled=True)
+    owner.run_posted()
+    assert called == [("a", future), ("b", future), ("c", future)]
+
+
 def test_one_that_is_passed_to_a_task_is_named_and_nothing_else_of_the_pool():
     with ProcessPoolExecutor(1) as pool:
         mine = pool.submit(abs, -1)

@@ -17,6 +17,8 @@ from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from operator import attrgetter
 from typing import Any, Never, Protocol, TypeVar
 
+from procjob.pool.dispatcher import run_logged
+
 T = TypeVar("T")
 
 
@@ -160,8 +162,7 @@ class TaskFuture(Future[T]):
                 waiter.add_exception(self) if exception is not None else waiter.add_result(self)
             if self._condition._waiters:
                 self._condition.notify_all()
-            if self._done_callbacks:
-                self._invoke_callbacks()
+            self._invoke_callbacks()
 
     def _end_cancelled(self) -> None:
         # Future knows no way from RUNNING to CANCELLED; this is the one it has for PENDING, with every waiter told.
@@ -171,7 +172,13 @@ class TaskFuture(Future[T]):
         self._invoke_callbacks()
 
     def _invoke_callbacks(self) -> None:
-        while self._done_callbacks:
-            first, *left = self._done_callbacks
-            self._done_callbacks = tuple(left)
-            self._owner.post(first, self)
+        if self._done_callbacks:
+            self._owner.post(self._call_back)
+
+    def _call_back(self) -> None:
+        # They are taken off here, in the dispatcher thread, where no Ctrl-C strikes: if one strikes whoever posts this, it is
+        # posted again, and still none is lost or called twice.
+        with self._condition:
+            callbacks, self._done_callbacks = self._done_callbacks, ()
+        for fn in callbacks:
+            run_logged(fn, self)
