@@ -44,6 +44,13 @@ def work(seconds):
         pass
 
 
+def works(times):
+    """Do the work of several tasks, one after the other."""
+    count, seconds = times
+    for _ in range(count):
+        work(seconds)
+
+
 def pid_file(folder):
     return Path(folder, "pid")
 
