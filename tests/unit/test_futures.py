@@ -156,6 +156,43 @@ def test_a_ctrl_c_while_a_cancel_tells_its_callbacks_loses_none_and_calls_none_t
     assert called == [("a", future), ("b", future), ("c", future)]
 
 
+@pytest.mark.parametrize("end", ENDS)
+def test_whoever_runs_the_callbacks_needs_nothing_of_the_thread_that_ends_the_future(end):
+    class Elsewhere(Owner):
+        def post(self, fn, *args):
+            thread = threading.Thread(target=fn, args=args, daemon=True)
+            thread.start()
+            thread.join(2)
+            assert not thread.is_alive()
+
+    called = []
+    future = TaskFuture(Elsewhere(), TASK)
+    future.add_done_callback(lambda done: called.append(done.done()))
+    end(future)
+    assert called == [True]
+
+
+def test_a_callback_that_is_added_after_a_ctrl_c_in_a_cancel_comes_after_those_before():
+    class Struck(Owner):
+        strikes = 1
+
+        def post(self, fn, *args):
+            if self.strikes:
+                self.strikes -= 1
+                raise KeyboardInterrupt
+            super().post(fn, *args)
+
+    owner, called = Struck(), []
+    future = TaskFuture(owner, TASK)
+    future.add_done_callback(lambda _: called.append("early"))
+    with pytest.raises(KeyboardInterrupt):
+        future.cancel()
+    future.add_done_callback(lambda _: called.append("late"))
+    future.settle(cancelled=True)
+    owner.run_posted()
+    assert called == ["early", "late"]
+
+
 def test_one_that_is_passed_to_a_task_is_named_and_nothing_else_of_the_pool():
     with ProcessPoolExecutor(1) as pool:
         mine = pool.submit(abs, -1)

@@ -107,6 +107,7 @@ class TaskFuture(Future[T]):
                 asked = self._stop_accepted = True
                 if not self._claimed:
                     self._end_cancelled()
+            self._invoke_callbacks()
         finally:
             if asked:
                 self._owner.request_stop(self._task)
@@ -124,6 +125,7 @@ class TaskFuture(Future[T]):
             if self._state not in (CANCELLED_AND_NOTIFIED, FINISHED):
                 self._done_callbacks += (fn,)
                 return
+        self._invoke_callbacks()  # first those that a Ctrl-C in `cancel` has left
         self._owner.post(fn, self)
 
     def __reduce__(self) -> Never:
@@ -151,28 +153,26 @@ class TaskFuture(Future[T]):
         """Make the future final, unless it is. An accepted stop wins over what the task ended with."""
         with self._condition:
             if self._state in (CANCELLED_AND_NOTIFIED, FINISHED):
-                self._invoke_callbacks()  # those that a Ctrl-C in `cancel` has left
-                return
-            if cancelled or self._stop_accepted:
+                pass
+            elif cancelled or self._stop_accepted:
                 self._end_cancelled()
-                return
-            # As `set_result` and `set_exception` of the base class do, under the lock that is held already.
-            self._result, self._exception, self._state = result, exception, FINISHED
-            for waiter in self._waiters:
-                waiter.add_exception(self) if exception is not None else waiter.add_result(self)
-            if self._condition._waiters:
-                self._condition.notify_all()
-            self._invoke_callbacks()
+            else:  # as `set_result` and `set_exception` of the base class do, under the lock that is held already
+                self._result, self._exception, self._state = result, exception, FINISHED
+                for waiter in self._waiters:
+                    waiter.add_exception(self) if exception is not None else waiter.add_result(self)
+                if self._condition._waiters:
+                    self._condition.notify_all()
+        self._invoke_callbacks()  # also those that a Ctrl-C in `cancel` has left
 
     def _end_cancelled(self) -> None:
         # Future knows no way from RUNNING to CANCELLED; this is the one it has for PENDING, with every waiter told.
         self._state = CANCELLED
         self._condition.notify_all()
         self.set_running_or_notify_cancel()
-        self._invoke_callbacks()
 
     def _invoke_callbacks(self) -> None:
-        if self._done_callbacks:
+        # Called without the lock: where the dispatcher has ended, two threads that end futures may each run the other's callbacks.
+        if self._done_callbacks and self._state in (CANCELLED_AND_NOTIFIED, FINISHED):
             self._owner.post(self._call_back)
 
     def _call_back(self) -> None:
