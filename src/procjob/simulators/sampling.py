@@ -53,13 +53,15 @@ class Stream:
         """Random numbers of points by their own: shape (points, shots, draws), 0 to 2**53 - 1."""
         if self.draws == 1:
             return whole(self.upper(numbers), self.lower(numbers))[:, :, None]
-        raw = _outputs(self.keys[0], numbers, self.shots * self._quarter) >> np.uint64(64 - BITS)
+        raw = _outputs(self.keys[0], numbers, self.shots * self._quarter)
+        raw >>= np.uint64(64 - BITS)  # in place: with noise these are the largest arrays of a run
         return raw.view(np.int64).reshape(len(numbers), self.shots, -1)[:, :, : self.draws]
 
     def shot_range(self, point: int, first: int, count: int) -> NDArray[np.int64]:
         """Numbers of some shots of one point: shape (count, draws), for more than one draw."""
         begin = (point * self.shots + first) * self._quarter
-        raw = _philox(self.keys[0], begin, count * self._quarter) >> np.uint64(64 - BITS)
+        raw = _philox(self.keys[0], begin, count * self._quarter)
+        raw >>= np.uint64(64 - BITS)
         return raw.view(np.int64).reshape(count, -1)[:, : self.draws]
 
     def upper(self, numbers: Sequence[int]) -> NDArray[np.uint32]:

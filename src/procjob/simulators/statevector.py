@@ -173,7 +173,7 @@ class _Options:
         """Numbers of some of the points."""
         if isinstance(self.first_point, int):
             return range(self.first_point + at, self.first_point + at + count)
-        return self.first_point[at : at + count]
+        return [int(number) for number in self.first_point[at : at + count]]  # those of an array would overflow
 
     def expectation(self, num_qubits: int) -> Expectation:
         """What evaluates the observables, made once for all circuits of the same width."""

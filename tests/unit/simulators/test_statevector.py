@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -209,6 +210,28 @@ def test_numbers_stand_where_the_documentation_of_the_stream_says(shots):
             assert (found == raw[:, :draws] >> np.uint64(11)).all()
             middle = shots // 2
             assert (found[middle:] == several.shot_range(point, middle, shots - middle)).all()
+
+
+def test_numbers_of_points_may_stand_in_an_array_of_small_integers():
+    circuit, numbers = ansatz(2).measure_all(), [2**31 - 5, 7]
+    values = points(circuit, 2)
+    for noise in (None, NoiseModel().depolarizing(0.1)):
+        simulator = StatevectorSimulator(noise=noise)
+        run = partial(simulator.run, circuit, shots=50, seed=1, parameters=values)
+        expected = run(first=(0, numbers)).counts_array()
+        assert (run(first=(0, np.array(numbers, dtype=np.int32))).counts_array() == expected).all()
+        assert (run(first=(0, np.array(numbers, dtype=np.uint32)), memory=True).counts_array() == expected).all()
+
+
+def test_several_numbers_a_shot_are_drawn_without_a_second_array_of_them():
+    stream, needed = sampling.stream(1, 0, 1 << 14, 13), (8 * 16) << 14
+    for draw in (lambda: stream.points(range(1)), lambda: stream.shot_range(0, 0, 1 << 14)):
+        tracemalloc.start()
+        try:
+            draw()
+            assert tracemalloc.get_traced_memory()[1] < 1.5 * needed
+        finally:
+            tracemalloc.stop()
 
 
 def test_counts_are_those_of_the_memory_with_and_without_it():
