@@ -54,7 +54,8 @@ class WorkerlessEngine:
             me = threading.get_ident()
             with self._changed:
                 self._changed.wait_for(lambda: all(thread == me for thread in self._unfinished.values()))
-        self._callbacks.close(wait=wait)
+        if wait or not self._unfinished:  # else the last task does this
+            self._callbacks.close(wait=wait)
 
     def _check(self, limits: Limits) -> None:
         """Raise unless the engine is open and can keep the limits of a task."""
@@ -88,6 +89,8 @@ class WorkerlessEngine:
         with self._changed:  # only now, when its callbacks are posted, may `close` return
             del self._unfinished[future]
             self._changed.notify_all()
+        if self._closed and not self._unfinished:
+            self._callbacks.close(wait=False)
 
 
 class Callbacks:

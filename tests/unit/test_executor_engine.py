@@ -1,0 +1,48 @@
+"""`ExecutorEngine`, whose executor goes on when the engine is closed."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from procjob.engine import Task
+from procjob.engine.executor import ExecutorEngine
+
+DEADLINE = 10.0
+
+
+@pytest.fixture
+def gate():
+    """An event that tasks may wait for; it stays in this process, by a name that pickle finds."""
+    threading.gate_of_the_test = threading.Event()
+    yield threading.gate_of_the_test
+    del threading.gate_of_the_test
+
+
+def test_a_task_that_ends_after_a_close_has_its_callbacks_called_one_at_a_time_in_one_thread(gate):
+    def wait_for_the_gate():
+        import threading
+
+        threading.gate_of_the_test.wait(10.0)
+
+    called, told = [], threading.Semaphore(0)
+
+    def note(_):
+        called.append(threading.current_thread().name)
+        told.release()
+
+    with ThreadPoolExecutor(2) as executor:
+        engine = ExecutorEngine(executor)
+        futures = [engine.submit(Task(wait_for_the_gate), lambda _: None) for _ in range(2)]
+        engine.post(int)  # the thread for callbacks has begun
+        for future in futures:
+            future.add_done_callback(note)
+        engine.close(wait=False)
+        engine._callbacks._dispatcher.join(0.2)  # time for it to end, which it must not
+        gate.set()
+        for _ in futures:
+            assert told.acquire(timeout=DEADLINE)
+        engine.close()
+    assert called == ["procjob-callbacks"] * 2
