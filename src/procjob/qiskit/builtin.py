@@ -39,7 +39,7 @@ class StatevectorBackend(BackendV2):
         >>> _ = bell.h(0), bell.cx(0, 1), bell.measure_all()
         >>> backend = StatevectorBackend(StatevectorSimulator())
         >>> backend.run(bell, shots=100, seed_simulator=1).result().get_counts()
-        {'00': 52, '11': 48}
+        {'00': 49, '11': 51}
     """
 
     def __init__(self, simulator: StatevectorSimulator) -> None:

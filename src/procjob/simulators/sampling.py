@@ -26,6 +26,9 @@ from numpy.typing import NDArray
 
 from procjob.simulators.expressions import Reals
 
+#: Its number: what another one has drawn belongs to other results.
+STREAM = 2
+
 BITS = 53
 #: Of these, the ones that are drawn at first where a shot takes one number.
 UPPER_BITS = 32

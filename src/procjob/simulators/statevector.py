@@ -61,7 +61,7 @@ class StatevectorSimulator:
         >>> from procjob.simulators import Circuit, Parameter, StatevectorSimulator
         >>> simulator = StatevectorSimulator()
         >>> simulator.run(Circuit(2).h(0).cx(0, 1).measure_all(), shots=100, seed=1).get_counts()
-        {'00': 52, '11': 48}
+        {'00': 49, '11': 51}
         >>> circuit = Circuit(1).ry(Parameter("theta"), 0)
         >>> angles = np.linspace(0, np.pi, 3)
         >>> simulator.run(circuit, parameters={"theta": angles}, observables=["Z"], shots=None).expectation_values.round(6)

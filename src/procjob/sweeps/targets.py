@@ -21,6 +21,7 @@ from procjob.simulators import Circuit, Plan, StatevectorSimulator
 from procjob.simulators.inputs import check_one_state, checked_observables, checked_shots
 from procjob.simulators.observables import Observable, pauli_sum
 from procjob.simulators.plan import Plans
+from procjob.simulators.sampling import STREAM
 from procjob.sweeps.columns import Column, columns_of, exact, of_one_type, unpacked
 from procjob.sweeps.fingerprint import fingerprint
 from procjob.sweeps.identity import point_keys, point_seed
@@ -346,7 +347,8 @@ class CircuitTarget(Target):
         """See `Target.parts`."""
         options = {"shots": self._shots, "observables": dict(zip(self._labels, self._observables, strict=True))}
         made_of = fingerprint(self._circuit, "circuit") if self._version is None else {"version": self._version}
-        return made_of | fingerprint(options, "options")
+        # Of counts, not of exact values: points of another stream would not have the bits of a sweep run in one go.
+        return made_of | fingerprint(options, "options") | ({"stream": str(STREAM)} if self.seeded else {})
 
     def run(self, columns: Mapping[str, Column], root: int, *, stop_at_error: bool) -> Outcome:
         """See `Target.run`."""
