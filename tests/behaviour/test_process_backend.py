@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from qiskit_aer.noise import NoiseModel, depolarizing_error
 
 from procjob import NotPicklableError
 from procjob.engine import ExecutorEngine, InlineEngine, ProcessEngine, Task
+from procjob.pool.memory import Lane
 from procjob.qiskit import ProcessBackend
 
 DEADLINE = 60.0
@@ -434,3 +436,25 @@ def test_what_is_no_backend_is_refused(wrong):
 def test_a_wrong_setting_is_named(settings, error):
     with pytest.raises(error, match=next(iter(settings))):
         ProcessBackend(AerSimulator(), **settings)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no such memory")
+def test_a_large_statevector_in_a_result_comes_through_memory_and_is_that_of_the_stock_backend(monkeypatch):
+    sizes = []
+    receive = Lane.receive
+
+    def noted(lane, size):
+        sizes.append(size)
+        return receive(lane, size)
+
+    monkeypatch.setattr(Lane, "receive", noted)
+    stock = AerSimulator(method="statevector")
+    circuit = QuantumCircuit(16)
+    for qubit in range(16):
+        circuit.ry(0.1 * qubit, qubit)
+    circuit.save_statevector()
+    with ProcessBackend(stock, workers=1) as backend:
+        found = backend.run(circuit).result(DEADLINE).get_statevector()
+    assert sizes
+    assert min(sizes) >= 16 << 16
+    assert np.array_equal(np.asarray(found), np.asarray(stock.run(circuit).result().get_statevector()))
