@@ -266,7 +266,7 @@ ROWS = [
         why='"Undivided" is all work in two tasks, one for each core: what the machine gives, besides the kernel, other processes '
         "and the host. Between two tasks a worker waits for the parent: tasks of this length are not handed over ahead, lest "
         "one waits for a particular worker while another has nothing to do.",
-        rounds=(7, 2),
+        rounds=(7, 1),
     ),
     Row(
         key="work-100ms",
