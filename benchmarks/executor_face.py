@@ -110,7 +110,7 @@ def work(name, quick, duration):
 
 
 def works_of(duration, quick):
-    return int((0.5 if quick else 2) * 2 / duration)
+    return int((0.3 if quick else 2) * 2 / duration)
 
 
 @contextlib.contextmanager
@@ -172,7 +172,7 @@ def queued(quick, start):
         submit(tasks.same, 0)
         blocked = [submit(tasks.block, str(fifo)) for _ in range(2)]
         time.sleep(0.5)
-        yield lambda: grown_by(submit, int(share * (50_000 if quick else 100_000)))
+        yield lambda: grown_by(submit, int(share * (10_000 if quick else 100_000)))
         del blocked
         Path(fifo).unlink()
         os._exit(0)
@@ -241,6 +241,7 @@ ROWS = [
             beside("at least 1/1.5 of loky with `chunksize=100`", "loky", 1.5),
         ),
         why="`multiprocessing.Pool` makes eight chunks of 12,500 items of them, each of which succeeds or fails as a whole.",
+        rounds=(9, 1),
     ),
     Row(
         key="round-trip",
@@ -308,7 +309,7 @@ ROWS = [
         more_is_better=True,
         contenders=each(eight, TAKERS),
         goals=(also("at least 0.8 of the same with 2 workers", "of its 2 workers", 0.8),),
-        rounds=(7, 2),
+        rounds=(7, 1),
         deadline=60,
     ),
 ]

@@ -58,6 +58,6 @@ ROWS = [
         contenders={name: partial(imported, statement) for name, statement in STATEMENTS.items()},
         references=frozenset({"procjob, all names"}),
         goals=(beside("below loky plus NumPy", "loky and numpy"),),
-        rounds=(11, 2),
+        rounds=(11, 1),
     ),
 ]

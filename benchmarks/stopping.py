@@ -171,6 +171,6 @@ ROWS = [
         unit="ms",
         contenders=kills(1),
         goals=(limit("below 20 ms", 20.0),),
-        rounds=(9, 2),
+        rounds=(9, 1),
     ),
 ]

@@ -108,7 +108,7 @@ ROWS = [
             limit("below 10 ms", 10.0),
             beside("below 2.5 times a plain copy into fresh memory", "plain copy", 2.5),
         ),
-        rounds=(25, 7),
+        rounds=(25, 3),
     ),
     Row(
         key="shared-argument",
@@ -120,7 +120,7 @@ ROWS = [
         },
         goals=(limit("below 2 ms", 2.0),),
         why="mpire's workers inherit the array when they are forked: it has to be there before them, and is the same for all tasks.",
-        rounds=(7, 2),
+        rounds=(7, 1),
         deadline=60,
     ),
 ]
