@@ -164,6 +164,7 @@ ROWS = [
         "worker never ends.",
         rounds=(7, 1),
         fresh=True,
+        deadline=10,
     ),
     Row(
         key="replace",
