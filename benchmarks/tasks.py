@@ -37,18 +37,13 @@ def first_of_shared(shared, _):
     return float(shared[0])
 
 
-def work(seconds):
-    """Use the processor for so long, however long that takes."""
-    end = time.thread_time() + seconds
-    while time.thread_time() < end:
-        pass
-
-
-def works(times):
-    """Do the work of several tasks, one after the other."""
+def work(times):
+    """Use the processor for so many times so many seconds, however long that takes."""
     count, seconds = times
     for _ in range(count):
-        work(seconds)
+        end = time.thread_time() + seconds
+        while time.thread_time() < end:
+            pass
 
 
 def pid_file(folder):

@@ -175,53 +175,17 @@ def test_a_forked_child_is_told_to_make_its_own_pool_and_can():
     assert lines[2:] == ["fresh: 3", "child: 0", "parent: 4 5"]
 
 
-FORK_IN_A_SUBMIT = """
+FORK_WHILE_HELD = """
 import os, signal, sys, threading, time, warnings
-import procjob
-
-warnings.simplefilter("ignore", DeprecationWarning)
-executor = procjob.ProcessPoolExecutor(1)
-future = executor.submit(time.sleep, 60)
-submitting, forked = threading.Event(), threading.Event()
-
-def submit():
-    with executor._pool._gate:
-        submitting.set()
-        forked.wait()
-
-thread = threading.Thread(target=submit)
-thread.start()
-submitting.wait()
-child = os.fork()
-if not child:
-    signal.alarm(10)
-    print("cancel:", future.cancel(), flush=True)
-    sys.exit()
-
-_, status = os.waitpid(child, 0)
-forked.set()
-thread.join()
-print("child:", os.waitstatus_to_exitcode(status))
-print("done:", future.done())
-future.cancel()
-executor.shutdown()
-"""
-
-
-def test_a_cancel_in_a_forked_child_waits_for_no_thread_of_the_parent_and_stops_nothing_there():
-    assert python("-c", FORK_IN_A_SUBMIT).splitlines() == ["cancel: True", "child: 0", "done: False"]
-
-
-FORK_IN_A_JOB = """
-import os, signal, sys, threading, warnings
 import procjob
 import procjob.job
 
 warnings.simplefilter("ignore", DeprecationWarning)
+{before}
 held, forked = threading.Event(), threading.Event()
 
 def hold():
-    with procjob.job._lock:
+    with {lock}:
         held.set()
         forked.wait()
 
@@ -230,17 +194,32 @@ thread.start()
 held.wait()
 child = os.fork()
 if not child:
-    signal.alarm(20)
-    with procjob.Backend(abs, workers=1) as backend:
-        print("fresh:", backend.run(-1).result(), flush=True)
+    {in_child}
     sys.exit()
 
 _, status = os.waitpid(child, 0)
 forked.set()
 thread.join()
 print("child:", os.waitstatus_to_exitcode(status))
+{after}
 """
 
 
+def test_a_cancel_in_a_forked_child_waits_for_no_thread_of_the_parent_and_stops_nothing_there():
+    script = FORK_WHILE_HELD.format(
+        before="executor = procjob.ProcessPoolExecutor(1); future = executor.submit(time.sleep, 60)",
+        lock="executor._pool._gate",  # of a `submit`
+        in_child="signal.alarm(10); print('cancel:', future.cancel(), flush=True)",
+        after="print('done:', future.done()); future.cancel(); executor.shutdown()",
+    )
+    assert python("-c", script).splitlines() == ["cancel: True", "child: 0", "done: False"]
+
+
 def test_a_job_in_a_forked_child_waits_for_no_thread_of_the_parent():
-    assert python("-c", FORK_IN_A_JOB).splitlines() == ["fresh: 1", "child: 0"]
+    script = FORK_WHILE_HELD.format(
+        before="",
+        lock="procjob.job._lock",
+        in_child="signal.alarm(20); print('fresh:', procjob.Backend(abs, workers=1).run(-1).result(), flush=True)",
+        after="",
+    )
+    assert python("-c", script).splitlines() == ["fresh: 1", "child: 0"]

@@ -64,7 +64,7 @@ class SteadyFuture(Future[T]):
 
 
 class _MadeAtFirstUse:
-    """The condition of a future: 500 bytes that a queued task does without until somebody waits or a worker takes it."""
+    """The condition of a future: 400 bytes that a queued task does without until somebody waits or a worker takes it."""
 
     def __get__(self, future: TaskFuture[Any], _: type) -> _Condition:
         # In one step, so that all threads get the same one; from then on it hides this descriptor.

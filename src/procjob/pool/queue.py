@@ -1,4 +1,4 @@
-"""The tasks that wait for a worker, in order: an ordered dictionary that takes a third of the memory of Python's.
+"""The tasks that wait for a worker, in order: an ordered dictionary that takes half the memory of Python's.
 
 Ids are given in ascending order, so the next one is found by counting up, and no list of them has to be kept. What has
 been taken and comes back is rare; it has an `OrderedDict` of its own.
