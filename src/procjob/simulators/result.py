@@ -82,14 +82,12 @@ class Result:
             MemoryError: there are more than 2**26 entries; use ``result.circuits[k].tally``.
         """
         found, tally = self._circuit(circuit), self._tally(circuit)
-        points = len(tally.starts) - 1
+        points = int(np.prod(found.points, dtype=int))
         if points << found.num_clbits > 1 << 26:
             raise MemoryError(
                 f"{points} points x 2**{found.num_clbits} outcomes are too many; use circuits[{circuit}].tally"
             )
-        out = np.zeros((points, 1 << found.num_clbits), dtype=np.int64)
-        out[np.repeat(np.arange(points), np.diff(tally.starts)), tally.outcomes] = tally.counts
-        return out.reshape(*found.points, -1)
+        return tally.table(found.num_clbits).reshape(*found.points, -1)
 
     def get_memory(self, circuit: int = 0, *, point: int = 0) -> list[str]:
         """The bit string of each shot, in order, at one point.

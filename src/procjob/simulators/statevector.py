@@ -345,7 +345,7 @@ class _Collected:
     ) -> sampling.Tally:
         """Counts of basis states, sorted, as counts of classical bits."""
         if self._plan.measured == tuple((qubit, qubit) for qubit in range(self._plan.num_qubits)):
-            return sampling.Tally(states, counts, np.searchsorted(points, np.arange(count + 1)))
+            return sampling.Tally.of(states, counts, np.searchsorted(points, np.arange(count + 1)))
         return sampling.tally(points, place_bits(states, self._plan.measured), counts, count)
 
     def _read(self, states: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -333,13 +333,29 @@ def test_counts_travel_in_the_smallest_integers_and_arrive_as_they_were(num_qubi
         circuit.measure_all(), shots=max(shots, 1), seed=3, parameters=points(circuit, 40)
     ).circuits[0].tally  # fmt: skip
     if not shots:
-        tally = sampling.Tally(*(np.zeros(count, dtype=np.int64) for count in (0, 0, 41)))
+        tally = sampling.Tally.of(*(np.zeros(count, dtype=np.int64) for count in (0, 0, 41)))
     travelled = pickle.dumps(tally)
     arrived = pickle.loads(travelled)
     for name in ("outcomes", "counts", "starts"):
         assert getattr(arrived, name).dtype == np.int64
         assert np.array_equal(getattr(arrived, name), getattr(tally, name))
     assert len(travelled) < 600 + 6 * len(tally.outcomes) + 2 * 41
+
+
+def test_counts_of_any_size_join_to_integers():
+    values = [[-(1 << 62), -1, 7], [3, 1 << 33], [], [200], [70_000, (1 << 62) + 1]]
+    tallies = [
+        sampling.Tally.of(
+            np.array(some, dtype=np.int64), np.arange(len(some)), np.array([0, len(some), len(some)], dtype=np.int64)
+        )
+        for some in values
+    ]
+    whole = sampling.joined(tallies)
+    assert whole.outcomes.tolist() == [value for some in values for value in some]
+    assert whole.counts.tolist() == [0, 1, 2, 0, 1, 0, 0, 1]
+    assert whole.starts.tolist() == [0, 3, 3, 5, 5, 5, 5, 6, 6, 8, 8]
+    assert [whole.point(at)[0].tolist() for at in (0, 1, 6, 8)] == [values[0], [], values[3], values[4]]
+    assert whole.point(0)[0].dtype == whole.outcomes.dtype == np.int64
 
 
 def test_a_plan_runs_like_its_circuit():
