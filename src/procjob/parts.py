@@ -103,10 +103,11 @@ class _Whole:
         """The future is told."""
         return False
 
-    def request_stop(self, _: int) -> None:
-        """Stop every part."""
+    def request_stop(self, _: int) -> bool:
+        """Stop every part; the end of the last one settles the future."""
         for future in self.futures():
             future.cancel()
+        return True
 
     def results(self) -> dict[int, Any]:
         """Return the results of the parts that have ended well; none once they have been joined."""

@@ -104,8 +104,9 @@ class Callbacks:
         self._dispatcher: Dispatcher | None = None
         self._closed = False
 
-    def request_stop(self, _: int) -> None:
-        """Say nothing: what a cancel can do, the futures of these engines do themselves."""
+    def request_stop(self, _: int) -> bool:
+        """Return False: what a cancel can do, the futures of these engines do themselves."""
+        return False
 
     def has_begun(self, _: int) -> bool:
         """Return False: the futures of these engines are told."""

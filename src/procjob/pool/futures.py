@@ -4,8 +4,9 @@ Two facts decide a cancel, both under the future's own lock: whether the pool ha
 whether the future is final. Unclaimed: CANCELLED at once. Claimed: the stop is requested, and whatever the task does
 from then on, the future ends CANCELLED, once the worker has let go. All callbacks run in the pool's dispatcher thread.
 
-A Ctrl-C in the middle of `cancel` loses nothing for good: the stop is requested all the same, and `settle`, which comes
-of it, tells whoever has not been told. One between the lock and the block behind it would lock out the pool thread.
+Who waits for several futures is told of a cancel by the pool thread, in `settle`, as with the standard executors: were it
+told in `cancel`, a Ctrl-C could strike before the last one is. One that strikes before the stop is requested is made up for
+when the task's turn comes. One between a lock and the block behind it would lock out the pool thread.
 """
 
 from __future__ import annotations
@@ -25,8 +26,12 @@ T = TypeVar("T")
 class Owner(Protocol):
     """What a future needs of whatever executes its task."""
 
-    def request_stop(self, task: int) -> None:
-        """Stop a task; called after a cancel was accepted, without any lock held. May be called again."""
+    def request_stop(self, task: int) -> bool:
+        """Stop a task; called after a cancel was accepted, without any lock held. May be called again.
+
+        Returns:
+            Whether a thread of its own will settle the future.
+        """
 
     def has_begun(self, task: int) -> bool:
         """Whether a worker has begun the task, if the future was not told; False once it has let go."""
@@ -106,11 +111,11 @@ class TaskFuture(Future[T]):
                     return self._state != FINISHED
                 asked = self._stop_accepted = True
                 if not self._claimed:
-                    self._end_cancelled()
-            self._invoke_callbacks()
+                    self._state = CANCELLED
+                    self._condition.notify_all()
         finally:
-            if asked:
-                self._owner.request_stop(self._task)
+            if asked and not self._owner.request_stop(self._task) and self._state == CANCELLED:
+                self.settle()
         return True
 
     def running(self) -> bool:
@@ -125,7 +130,7 @@ class TaskFuture(Future[T]):
             if self._state not in (CANCELLED_AND_NOTIFIED, FINISHED):
                 self._done_callbacks += (fn,)
                 return
-        self._invoke_callbacks()  # first those that a Ctrl-C in `cancel` has left
+        self._invoke_callbacks()  # first those of before
         self._owner.post(fn, self)
 
     def __reduce__(self) -> Never:
@@ -162,7 +167,7 @@ class TaskFuture(Future[T]):
                     waiter.add_exception(self) if exception is not None else waiter.add_result(self)
                 if self._condition._waiters:
                     self._condition.notify_all()
-        self._invoke_callbacks()  # also those that a Ctrl-C in `cancel` has left
+        self._invoke_callbacks()
 
     def _end_cancelled(self) -> None:
         # Future knows no way from RUNNING to CANCELLED; this is the one it has for PENDING, with every waiter told.

@@ -43,11 +43,12 @@ class Inbox:
 
     # ------------------------------------------------------------ any thread
 
-    def tell(self, command: Command, *args: Any) -> None:
-        """Have the pool thread carry out the actions of ``command(*args)``, unless it has ended."""
+    def tell(self, command: Command, *args: Any) -> bool:
+        """Have the pool thread carry out the actions of ``command(*args)``; False: it has ended."""
         with self._gate:
             if not self.over:
                 self.put(command, *args)
+            return not self.over
 
     def put(self, command: Command, *args: Any) -> None:
         """Append a command and wake the pool thread, unless it is awake and will look."""

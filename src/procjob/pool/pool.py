@@ -150,8 +150,9 @@ class Pool:
             self._calls[spec.id] = call
             try:
                 loop.inbox.put(loop.submit, spec)
-            except BaseException:  # a Ctrl-C: nobody gets the future
+            except BaseException:  # a Ctrl-C: nobody gets the future, and the loop may know nothing of it
                 future.cancel()
+                future.settle(cancelled=True)
                 raise
         return future
 
@@ -188,10 +189,10 @@ class Pool:
         call = self._calls.get(task)
         return call is not None and call.has_begun()
 
-    def request_stop(self, task: int) -> None:
-        """Have a task stopped: it was cancelled. Nothing is to be stopped in a copy made by fork."""
-        if self._loop is not None and not self._foreign():
-            self._loop.inbox.tell(self._loop.stop, task)
+    def request_stop(self, task: int) -> bool:
+        """Have a task stopped, and its future settled; False: nobody does that any more, or in a copy made by fork."""
+        loop = self._loop
+        return loop is not None and not self._foreign() and loop.inbox.tell(loop.stop, task)
 
     def queue_position(self, future: Future[Any]) -> int | None:
         """Return how many tasks are queued before the one of ``future``; None if it is not queued."""

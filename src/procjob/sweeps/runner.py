@@ -186,10 +186,11 @@ class Runner:
         """Return False: the future is told."""
         return False
 
-    def request_stop(self, _: int) -> None:
+    def request_stop(self, _: int) -> bool:
         """End the sweep: it was cancelled."""
         self._stopping = True
         self._inbox.put(None)
+        return True
 
     # ------------------------------------------------------------ its own thread
 
