@@ -18,6 +18,7 @@ from procjob.simulators.inputs import (
     check_one_state,
     check_options,
     checked_dtype,
+    checked_first,
     checked_seed,
     checked_values,
     initial_states,
@@ -68,7 +69,7 @@ def _by_points(plan: Plan, parameters: Any, options: dict[str, Any], pieces: int
     count = columns.shape[1]
     if not points or count << plan.num_qubits < LEAST_AMPLITUDES:
         return [(plan, {**options, "parameters": parameters})], _only
-    circuit, point = options.pop("first", (0, 0))
+    circuit, point = checked_first(options.pop("first", (0, 0)))
     state = options.pop("initial_state", None)
     each = state is not None and np.ndim(state) == 2
     runs: list[Run] = []
@@ -82,7 +83,7 @@ def _by_points(plan: Plan, parameters: Any, options: dict[str, Any], pieces: int
 def _by_circuits(
     circuits: Sequence[Circuit | Plan], parameters: Sequence[Any], options: dict[str, Any], pieces: int
 ) -> tuple[list[Run], Join]:
-    circuit, point = options.pop("first", (0, 0))
+    circuit, point = checked_first(options.pop("first", (0, 0)))
     runs: list[Run] = []
     for at, end in _ranges(len(circuits), pieces):
         own = {"parameters": parameters[at:end], "first": (circuit + at, point)}

@@ -54,6 +54,29 @@ def checked_seed(seed: int | None) -> int:
     return operator.index(seed)
 
 
+def checked_first(first: Any) -> tuple[int, int | Sequence[int]]:
+    """Numbers of the first circuit and of the first point, or of all points; an integer of NumPy's as one of Python's.
+
+    Raises:
+        TypeError: it is no pair, or a number is no integer.
+        ValueError: a number is negative.
+    """
+    if not isinstance(first, Sequence) or len(first) != 2:
+        raise TypeError(f"first must be the numbers of a circuit and of a point, not {first!r:.200}")
+    circuit, point = (number if np.ndim(number) else _checked_number(number) for number in first)
+    if not isinstance(circuit, int):
+        raise TypeError(f"first must begin with the number of a circuit, not {circuit!r:.200}")
+    return circuit, point
+
+
+def _checked_number(number: Any) -> int:
+    if isinstance(number, bool) or not hasattr(number, "__index__"):
+        raise TypeError(f"first must be made of integers, not {number!r}")
+    if operator.index(number) < 0:
+        raise ValueError(f"first must not be negative, but has {number}")
+    return operator.index(number)
+
+
 def checked_dtype(precision: str) -> np.dtype[np.complexfloating]:
     """The type of amplitudes.
 

@@ -20,6 +20,7 @@ from procjob.simulators.inputs import (
     check_one_state,
     checked_batch,
     checked_dtype,
+    checked_first,
     checked_observables,
     checked_seed,
     checked_shots,
@@ -115,6 +116,7 @@ class StatevectorSimulator:
         given, values = paired(circuits, parameters)
         checked = checked_shots(shots)
         sums = checked_observables(observables)
+        first_circuit, first_point = checked_first(first)
         options = _Options(
             checked,
             checked_seed(seed),
@@ -122,7 +124,7 @@ class StatevectorSimulator:
             sums,
             checked_dtype(precision),
             (checked is None and not sums) if keep_states is None else keep_states,
-            first[1],
+            first_point,
             self._batch,
             {},
         )
@@ -133,16 +135,16 @@ class StatevectorSimulator:
             plan = planned(circuit, self._noise, self._plans)
             shares = plan.is_fixed and value is None and initial_state is None
             if waiting and not (shares and plan.num_qubits == num_qubits and len(waiting) < room):
-                results += _run_fixed(waiting, first[0] + len(results), options)
+                results += _run_fixed(waiting, first_circuit + len(results), options)
                 waiting = []
             if shares:
                 waiting.append(plan)
                 num_qubits = plan.num_qubits
                 room = self._batch or batch_size(num_qubits)
             else:
-                results.append(_run_circuit(plan, value, initial_state, first[0] + len(results), options))
+                results.append(_run_circuit(plan, value, initial_state, first_circuit + len(results), options))
         if waiting:
-            results += _run_fixed(waiting, first[0] + len(results), options)
+            results += _run_fixed(waiting, first_circuit + len(results), options)
         return Result(tuple(results), options.shots, options.seed)
 
     #: The simulator of a backend is called.
@@ -265,9 +267,10 @@ def _run_circuit(
 def _check_shots(plan: Plan, points: int, options: _Options) -> None:
     """Refuse shots of one point, or outcomes of all points, that do not fit."""
     shots = options.shots or 0
-    at_once = (
-        32 * shots * (1 if plan.is_unitary else plan.draws)
-    )  # random numbers, and what is sorted and counted of them
+    each = 64 + (8 if plan.draws == 1 or not plan.is_unitary else 32 * -(-plan.draws // 4))  # outcomes, random numbers
+    if _only_counts(plan, options):
+        each = 48  # random numbers, sorted, and at most as many basis states, with what is counted of them
+    at_once = each * shots
     outcomes = 8 * shots * points if options.memory else 16 * points * min(shots, 1 << plan.num_clbits)
     check_memory(
         at_once + 2 * outcomes,  # parts, then the whole
@@ -276,6 +279,12 @@ def _check_shots(plan: Plan, points: int, options: _Options) -> None:
         points,
         remedy="use fewer shots or points at a time, memory=False, or shots=None for exact values",
     )
+
+
+def _only_counts(plan: Plan, options: _Options) -> bool:
+    """Whether nothing needs the outcome of each shot, so that it is counted without being found."""
+    few = options.shots is not None and 1 << plan.num_qubits <= options.shots
+    return plan.is_unitary and not options.memory and plan.readout_error is None and few
 
 
 class _Collected:
@@ -332,13 +341,13 @@ class _Collected:
         for at in range(0, len(weights), stride):
             part = weights[at : at + stride]
             own = self._options.numbers(first + at, len(part))
-            if self._options.memory or self._plan.readout_error is not None or part.shape[1] > stream.shots:
-                numbers = stream.points(own)
-                self._keep(self._read(sampling.sample(part, numbers[:, :, 0]), numbers))
-            else:
+            if _only_counts(self._plan, self._options):
                 drawn = sampling.histogram(part, stream.upper(own), partial(stream.lower, own))
                 points, states = np.nonzero(drawn)
                 self._tallies.append(self._tally(points, states, drawn[points, states], len(part)))
+            else:
+                numbers = stream.points(own)
+                self._keep(self._read(sampling.sample(part, numbers[:, :, 0]), numbers))
 
     def _tally(
         self, points: NDArray[np.int64], states: NDArray[np.int64], counts: NDArray[np.int64], count: int

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -221,6 +222,8 @@ def test_numbers_of_points_may_stand_in_an_array_of_small_integers():
         expected = run(first=(0, numbers)).counts_array()
         assert (run(first=(0, np.array(numbers, dtype=np.int32))).counts_array() == expected).all()
         assert (run(first=(0, np.array(numbers, dtype=np.uint32)), memory=True).counts_array() == expected).all()
+        expected = run(first=(3, 2**40)).counts_array()
+        assert (run(first=(np.int8(3), np.int64(2**40))).counts_array() == expected).all()
 
 
 def test_several_numbers_a_shot_are_drawn_without_a_second_array_of_them():
@@ -416,6 +419,10 @@ BAD = {
     "exact with reset": (Circuit(1).reset(0), {"shots": None}, ValueError, "no one state"),
     "states of trajectories": (Circuit(1).reset(0), {"keep_states": True}, ValueError, "no one state"),
     "no circuits": ([], {}, ValueError, "circuits is empty"),
+    "half a first": (ONE, {"first": 3}, TypeError, "numbers of a circuit and of a point, not 3"),
+    "a fraction first": (ONE, {"first": (0, 0.5)}, TypeError, "integers, not 0.5"),
+    "several circuits first": (ONE, {"first": ([0, 1], 0)}, TypeError, r"number of a circuit, not \[0, 1\]"),
+    "a negative first": (ONE, {"first": (-1, 0)}, ValueError, "has -1"),
     "nothing": (None, {}, TypeError, "a sequence of such, not None"),
     "no circuit": ("h 0", {}, TypeError, "'h'"),
     "unequal sets": ([ONE, ONE], {"parameters": [[1.0]]}, ValueError, "2 sets"),
@@ -430,6 +437,35 @@ def test_bad_input_is_refused_with_what_and_value(circuit, options, error, messa
         with pytest.raises(error, match=message):
             simulator.run(circuit, **options)
         assert tracemalloc.get_traced_memory()[1] < 1 << 22  # nothing large was allocated for it
+    finally:
+        tracemalloc.stop()
+
+
+NOISY = NoiseModel(readout_error=(0.1, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("circuit", "noise", "memory"),
+    [
+        (Circuit(2).h(0).measure_all(), None, False),
+        (Circuit(2).h(0).measure_all(), None, True),
+        (Circuit(16).measure_all(), None, False),
+        (Circuit(1).measure_all(), NOISY, False),
+        (Circuit(8).measure_all(), NOISY, True),
+        (Circuit(1, 1).h(0).measure(0, 0).h(0).measure(0, 0), None, True),
+    ],
+    ids=["counted", "kept", "almost all different", "misread", "misread and kept", "trajectories"],
+)
+def test_shots_take_no_more_memory_than_is_asked_for(circuit, noise, memory):
+    simulator, shots = StatevectorSimulator(noise=noise), 1 << 17
+    with pytest.raises(MemoryError) as raised:
+        simulator.run(circuit, shots=shots << 30, memory=memory)
+    needed = int(re.search(r"needs ([\d,]+) bytes", str(raised.value))[1].replace(",", "")) >> 30
+    tracemalloc.start()
+    try:
+        simulator.run(circuit, shots=shots, memory=memory, seed=1)
+        states = 3 * min(plan.batch_size(circuit.num_qubits), shots) * 16 << circuit.num_qubits
+        assert tracemalloc.get_traced_memory()[1] < needed + states + (1 << 18)
     finally:
         tracemalloc.stop()
 
