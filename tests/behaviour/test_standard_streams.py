@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 
 import pytest
+
+import procjob
 
 DEADLINE = 30.0
 
@@ -72,3 +75,76 @@ def test_a_character_that_the_script_cannot_print_is_escaped(tmp_path):
     )
     assert sorted(done.stdout.splitlines()) == [f"caf\\xe9 {n}" for n in range(4)]
     assert (tmp_path / "seen").read_text(encoding="utf-8") == EXPECTED
+
+
+def call(given):
+    fn, argument = given
+    return fn() if argument is None and fn is os.getpid else fn(argument)
+
+
+def close_the_descriptors(_):
+    os.close(1)
+    os.close(2)
+
+
+def lead_the_descriptors_into_a_file(path):
+    file = os.open(path, os.O_WRONLY | os.O_CREAT)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+
+
+def close_the_streams(_):
+    sys.stdout.close()
+    sys.stderr.close()
+
+
+def replace_the_streams(_):
+    sys.stdout = sys.stderr = io.StringIO()
+
+
+def said(job):
+    return sorted((log.source, log.text) for log in job.logs())
+
+
+def talk(path):
+    with path.open("w"):  # it gets the lowest number that is free
+        print("heard")
+        os.write(2, b"raw\n")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        close_the_descriptors,
+        lead_the_descriptors_into_a_file,
+        close_the_streams,
+        replace_the_streams,
+    ],
+)
+def test_what_a_task_does_to_the_standard_streams_is_its_own_affair(spoil, tmp_path):
+    with procjob.Backend(call, workers=1) as backend:
+        pid = backend.run((os.getpid, None)).result(DEADLINE)
+        for _ in range(2):
+            backend.run((spoil, tmp_path / "spoilt")).result(DEADLINE)
+            job = backend.run((talk, tmp_path / "own"))
+            job.result(DEADLINE)
+            assert said(job) == [("stderr", "raw\n"), ("stdout", "heard\n")]
+        assert backend.run((os.getpid, None)).result(DEADLINE) == pid
+    assert (tmp_path / "own").read_text() == ""
+    assert not (tmp_path / "spoilt").exists() or (tmp_path / "spoilt").read_text() == ""
+
+
+def to_a_file(path):
+    sys.stdout = path.open("a", buffering=1)
+    os.dup2(sys.stdout.fileno(), 2)
+
+
+def test_what_the_initializer_does_to_them_stays(tmp_path):
+    path = tmp_path / "output"
+    with procjob.Backend(call, workers=1, initializer=to_a_file, initargs=(path,)) as backend:
+        for _ in range(2):
+            job = backend.run((talk, tmp_path / "own"))
+            job.result(DEADLINE)
+            backend.run((close_the_descriptors, None)).result(DEADLINE)
+    assert path.read_text() == "heard\nraw\n" * 2

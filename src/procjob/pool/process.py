@@ -31,7 +31,8 @@ from procjob.pool.constants import Constant
 from procjob.pool.mark import Mark, make_page
 from procjob.pool.memory import Lane
 from procjob.pool.permits import Permits
-from procjob.pool.worker import INTERRUPT_SIGNAL, WorkerConfig, main, unread
+from procjob.pool.streams import unread
+from procjob.pool.worker import INTERRUPT_SIGNAL, WorkerConfig, main
 
 #: Bytes of constants that a worker keeps before the least recently used are dropped.
 CONSTANTS_BUDGET = 1 << 29

@@ -27,9 +27,7 @@ import os
 import resource
 import select
 import signal
-import struct
 import sys
-import termios
 import threading
 import time
 import weakref
@@ -37,12 +35,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import IO
 
 from procjob.events import Usage
-from procjob.pool import constants, session, wire
+from procjob.pool import constants, session, streams, wire
 from procjob.pool.mark import Mark
 from procjob.pool.memory import Lane
 from procjob.pool.payload import Buffers, pack
@@ -53,7 +50,6 @@ from procjob.pool.threads import start_thread
 
 #: The signal that makes a worker look for an Interrupt.
 INTERRUPT_SIGNAL = signal.SIGUSR1
-_UNREAD = struct.Struct("i")
 #: ``ru_maxrss`` counts kilobytes on Linux and bytes on macOS.
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -137,6 +133,7 @@ class Worker:
         self._deferred = False
         self._spoiled = False
         self._session: session.Session | None = None
+        self._streams: streams.Kept
 
     def serve(self) -> int:
         """Run tasks until told to leave; returns the exit code of the process."""
@@ -172,6 +169,7 @@ class Worker:
             if body:
                 fn, args, kwargs = loads(body, what="the initializer")
                 fn(*args, **kwargs)
+            self._streams = streams.Kept()
         except BaseException as exc:  # noqa: BLE001  (whatever it raised, the parent is told)
             self._channel.send(wire.StartFailed(pack_exception(exc)))
             return False
@@ -187,7 +185,7 @@ class Worker:
         began, cpu_began = time.perf_counter(), time.process_time()
         kind, value, buffers = self._outcome(task, attempt, call)
         if self._spoiled or os.getpid() != self._pid:  # a copy that the task made by fork is no second worker
-            flush_standard_streams()
+            streams.flush()
             os._exit(0)
         usage = Usage(
             time.perf_counter() - began,
@@ -196,13 +194,14 @@ class Worker:
         )
         self._session.flush()
         session.bind_process(None)
-        flush_standard_streams()
+        streams.flush()
+        self._streams.restore()
         try:
             payload = pack(value, buffers)
         except MemoryError as exc:
             kind, payload = wire.OutcomeKind.RAISED, pack_exception(exc)
         del buffers
-        has_printed = printed()
+        has_printed = streams.printed()
         self._channel.send(wire.Finished(task, attempt, wire.pack_outcome(kind, has_printed, usage, payload)))
         return not has_printed or self._channel.await_go_on()
 
@@ -284,29 +283,6 @@ def importing(frame: FrameType | None) -> bool:
     return False
 
 
-def flush_standard_streams() -> None:
-    """Push out what the task printed, so that it reaches the parent before the task's end does."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(
-            Exception
-        ):  # the task has closed or replaced it: what it printed there is its own affair
-            stream.flush()
-
-
-def printed() -> bool:
-    """Whether the pipes of the standard streams hold something; True if the system does not tell."""
-    try:
-        return any(unread(fd) for fd in (1, 2))
-    except OSError:
-        return True
-
-
-def unread(fd: int) -> int:
-    """Return how many bytes a pipe or socket holds for whoever reads it."""
-    count = _UNREAD.unpack(fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"))[0]
-    return int(count)
-
-
 # ---------------------------------------------------------------- start of the process
 
 
@@ -318,7 +294,7 @@ def main(config: WorkerConfig) -> None:
     signal.signal(INTERRUPT_SIGNAL, signal.SIG_IGN)  # until the loop listens
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, INTERRUPT_SIGNAL})
     channel_fd, mark_fd = _take(config.channel), _take(config.mark)
-    _redirect_standard_streams(_take(config.stdout), _take(config.stderr))
+    streams.redirect(_take(config.stdout), _take(config.stderr))
     faulthandler.enable()
     _capture(config.log_level)
     session.become_worker()
@@ -368,19 +344,6 @@ def _take(file: Connection | IO[bytes]) -> int:
     fd = fcntl.fcntl(file.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
     file.close()
     return fd
-
-
-def _redirect_standard_streams(stdout: int, stderr: int) -> None:
-    """Make the pipes to the parent descriptors 1 and 2, for C code too, and leave the script's stdin alone."""
-    with Path(os.devnull).open("rb") as file:
-        null = _take(file)
-    for source, target in ((null, 0), (stdout, 1), (stderr, 2)):
-        os.dup2(source, target)
-        os.close(source)
-    for name, fd in (("stdout", 1), ("stderr", 2)):
-        stream: Any = open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
 
 
 def _capture(log_level: int) -> None:
