@@ -67,6 +67,13 @@ class WholeFuture(TaskFuture[Any]):
 
     _owner: _Whole
 
+    def cancel(self) -> bool:
+        """Stop every part; if none of them executes, the job is CANCELLED at once."""
+        accepted = super().cancel()
+        if accepted and all(part.done() for part in self._owner.futures()):
+            self._mark_cancelled()
+        return accepted
+
     def part_results(self) -> dict[int, Any]:
         """Return the results of the parts that have ended well so far, by their position."""
         return self._owner.results()

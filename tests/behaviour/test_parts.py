@@ -10,6 +10,7 @@ import pytest
 
 import procjob
 from procjob.engine import ExecutorEngine, ProcessEngine, Task
+from procjob.events import Started
 from procjob.parts import Parts
 from procjob.pool.actions import Limits
 from procjob.status import JobStatus
@@ -121,6 +122,31 @@ def test_a_job_whose_parts_all_wait_is_queued_and_cancelled_at_once(engine):
     assert job.cancelled()
     assert block.running()
     block.cancel()
+
+
+def test_a_job_of_which_nothing_executes_is_cancelled_at_once_however_busy_the_pool_is():
+    engine, busy, released = ProcessEngine(1), threading.Event(), threading.Event()
+
+    def keep_the_pool_busy(event):  # sinks are called in its thread
+        if isinstance(event, Started):
+            busy.set()
+            released.wait(DEADLINE)
+
+    try:
+        block = engine.submit(Task(naps, (600,)), keep_the_pool_busy)
+        assert busy.wait(DEADLINE)
+        job, told = job_of(engine, [(naps, 600)] * 3), threading.Event()
+        job.add_done_callback(lambda _: told.set())
+        assert job.cancel() is True
+        assert job.cancelled()
+        with pytest.raises(procjob.JobCancelledError):
+            job.result(DEADLINE)
+        released.set()
+        assert told.wait(DEADLINE)
+        assert block.running()
+    finally:
+        released.set()
+        engine.close(cancel=True)
 
 
 def test_progress_is_that_of_all_parts(engine):

@@ -111,7 +111,7 @@ class TaskFuture(Future[T]):
                     return self._state != FINISHED
                 asked = self._stop_accepted = True
                 if not self._claimed:
-                    self._state = CANCELLED
+                    self._state = CANCELLED  # before any call, in which a Ctrl-C could strike
                     self._condition.notify_all()
         finally:
             if asked and not self._owner.request_stop(self._task) and self._state == CANCELLED:
@@ -160,7 +160,8 @@ class TaskFuture(Future[T]):
             if self._state in (CANCELLED_AND_NOTIFIED, FINISHED):
                 pass
             elif cancelled or self._stop_accepted:
-                self._end_cancelled()
+                self._mark_cancelled()
+                self.set_running_or_notify_cancel()
             else:  # as `set_result` and `set_exception` of the base class do, under the lock that is held already
                 self._result, self._exception, self._state = result, exception, FINISHED
                 for waiter in self._waiters:
@@ -169,11 +170,12 @@ class TaskFuture(Future[T]):
                     self._condition.notify_all()
         self._invoke_callbacks()
 
-    def _end_cancelled(self) -> None:
-        # Future knows no way from RUNNING to CANCELLED; this is the one it has for PENDING, with every waiter told.
-        self._state = CANCELLED
-        self._condition.notify_all()
-        self.set_running_or_notify_cancel()
+    def _mark_cancelled(self) -> None:
+        # As `cancel` of the base class does for PENDING; it knows no way there from RUNNING.
+        with self._condition:
+            if self._state in (PENDING, RUNNING):
+                self._state = CANCELLED
+            self._condition.notify_all()
 
     def _invoke_callbacks(self) -> None:
         # Called without the lock: where the dispatcher has ended, two threads that end futures may each run the other's callbacks.
