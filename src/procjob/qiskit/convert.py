@@ -14,15 +14,21 @@ import numpy as np
 from qiskit import QuantumCircuit, qasm2, qasm3
 from qiskit.circuit import (
     AnnotatedOperation,
+    Barrier,
     ClassicalRegister,
     Clbit,
     ControlledGate,
     ControlModifier,
+    Delay,
     Gate,
     IfElseOp,
     Instruction,
     InverseModifier,
+    Measure,
+    Reset,
 )
+from qiskit.circuit.library import CU3Gate, CUGate, UnitaryGate
+from qiskit.circuit.library.standard_gates import get_standard_gate_name_mapping
 from qiskit.exceptions import QiskitError
 
 from procjob.qiskit.expressions import angle_of
@@ -36,6 +42,8 @@ NAMES = {
     "u1": "p",
     "u3": "u",
 }
+#: Classes of Qiskit's own gates: a gate of the user's may have the name of one, and be another.
+_CLASSES = {name: gate.base_class for name, gate in get_standard_gate_name_mapping().items()}
 _HALF_PI = np.pi / 2
 #: Gates of Qiskit whose angles are not ours as they are.
 _REWRITTEN: dict[str, Callable[..., tuple[str, list[Angle]]]] = {
@@ -43,7 +51,6 @@ _REWRITTEN: dict[str, Callable[..., tuple[str, list[Angle]]]] = {
 }
 #: Classical bits, the first least significant, and the value they must hold.
 _Condition = tuple[tuple[int, ...], int]
-_IGNORED = frozenset({"barrier", "delay"})
 
 
 def from_qiskit(circuit: QuantumCircuit) -> Circuit:
@@ -169,14 +176,14 @@ class _Converter:
         legacy = None if isinstance(operation, IfElseOp) else getattr(operation, "_condition", None)
         if legacy is not None:
             condition = self._both(condition, legacy, operation)
-        if operation.name in _IGNORED:
+        if isinstance(operation, (Barrier, Delay)):
             return
         if isinstance(operation, IfElseOp):
             self._if_else(operation, qubits, clbits, condition)
-        elif operation.name == "measure":
+        elif isinstance(operation, Measure):
             self.target.measure(qubits[0], self.clbits[clbits[0]])
             self._conditioned(condition)
-        elif operation.name == "reset":
+        elif isinstance(operation, Reset):
             self.target.reset(qubits[0])
             self._conditioned(condition)
         elif isinstance(operation, AnnotatedOperation):
@@ -191,8 +198,8 @@ class _Converter:
         controls: list[int] = []
         base, open_controls = gate, []
         if isinstance(gate, ControlledGate):
-            if gate.name in {"cu", "cu3"} and gate.ctrl_state == 1:
-                angles = [angle_of(p) for p in gate.params] + ([0.0] if gate.name == "cu3" else [])
+            if isinstance(gate, (CUGate, CU3Gate)) and gate.ctrl_state == 1:
+                angles = [angle_of(p) for p in gate.params] + ([0.0] if isinstance(gate, CU3Gate) else [])
                 self._append_gate("cu", qubits[1:], angles, qubits[:1], condition)
                 return True
             base, controls, qubits = gate.base_gate, qubits[: gate.num_ctrl_qubits], qubits[gate.num_ctrl_qubits :]
@@ -222,6 +229,8 @@ class _Converter:
         return gate
 
     def _known(self, gate: Gate) -> tuple[str, list[Angle]] | None:
+        if not isinstance(gate, _CLASSES.get(gate.name, ())):
+            return None
         angles = [angle_of(p) for p in gate.params] if gate.name in NAMES or gate.name in _REWRITTEN else []
         if gate.name in _REWRITTEN:
             return _REWRITTEN[gate.name](*angles)
@@ -248,7 +257,7 @@ class _Converter:
         condition: _Condition | None,
     ) -> None:
         definition = getattr(operation, "definition", None)
-        if definition is not None and operation.name != "unitary":
+        if definition is not None and not isinstance(operation, UnitaryGate):
             inner = _Converter(self.target, self.name, self._inner_clbits(definition, clbits))
             inner.convert(definition, qubits, condition)
             return

@@ -85,6 +85,18 @@ def test_open_controls_global_phases_and_composites_are_the_same_operator():
     assert_same(circuit)
 
 
+@pytest.mark.parametrize(
+    "name", ["h", "x", "swap", "u", "cu", "global_phase", "barrier", "delay", "reset", "measure", "unitary"]
+)
+@pytest.mark.parametrize("num_qubits", [1, 2])
+def test_a_gate_of_the_users_may_have_the_name_of_another(name, num_qubits):
+    inner = QuantumCircuit(num_qubits, name=name)
+    inner.ry(0.3, range(num_qubits))
+    circuit = QuantumCircuit(num_qubits)
+    circuit.append(inner.to_gate(), range(num_qubits))
+    assert_same(circuit)
+
+
 def test_gates_with_modifiers_are_the_same_operator_and_keep_their_parameters():
     angle = Parameter("angle")
     circuit = QuantumCircuit(3)
