@@ -175,7 +175,7 @@ class _Converter:
         # c_if of Qiskit 1.x; its public property warns, and is gone in 2.x
         legacy = None if isinstance(operation, IfElseOp) else getattr(operation, "_condition", None)
         if legacy is not None:
-            condition = self._both(condition, legacy, operation)
+            condition = self._both(condition, self._read(legacy, operation), operation)
         if isinstance(operation, (Barrier, Delay)):
             return
         if isinstance(operation, IfElseOp):
@@ -258,8 +258,7 @@ class _Converter:
     ) -> None:
         definition = getattr(operation, "definition", None)
         if definition is not None and not isinstance(operation, UnitaryGate):
-            inner = _Converter(self.target, self.name, self._inner_clbits(definition, clbits))
-            inner.convert(definition, qubits, condition)
+            self._inline(operation, definition, qubits, clbits, condition)
             return
         try:
             matrix = operation.to_matrix()
@@ -268,8 +267,22 @@ class _Converter:
         self.target.unitary(matrix, qubits)
         self._conditioned(condition)
 
-    def _inner_clbits(self, circuit: QuantumCircuit, clbits: list[Clbit]) -> dict[Clbit, int]:
-        return {inner: self.clbits[outer] for inner, outer in zip(circuit.clbits, clbits, strict=True)}
+    def _inline(
+        self,
+        operation: Instruction,
+        circuit: QuantumCircuit,
+        qubits: list[int],
+        clbits: list[Clbit],
+        condition: _Condition | None,
+    ) -> None:
+        """Append a circuit that an instruction is made of."""
+        where = {inner: self.clbits[outer] for inner, outer in zip(circuit.clbits, clbits, strict=True)}
+        begin = len(self.target)
+        _Converter(self.target, self.name, where).convert(circuit, qubits, condition)
+        if condition is not None:
+            written = {bit for appended in self.target.operations[begin:] for bit in appended.clbits}
+            if written & set(condition[0]):
+                raise self._unsupported(operation, "a branch that measures into its own condition")
 
     # ------------------------------------------------------------ conditions
 
@@ -280,33 +293,30 @@ class _Converter:
         clbits: list[Clbit],
         condition: _Condition | None,
     ) -> None:
-        found = self._both(condition, operation.condition, operation)
+        own = self._read(operation.condition, operation)
         body, otherwise = operation.blocks[0], operation.blocks[1] if len(operation.blocks) > 1 else None
-        branches = [(body, found)]
+        if otherwise is not None and len(own[0]) > 1:
+            raise self._unsupported(operation, "an else branch of a condition on a register")
+        self._inline(operation, body, qubits, clbits, self._both(condition, own, operation))
         if otherwise is not None:
-            if len(found[0]) > 1:
-                raise self._unsupported(operation, "an else branch of a condition on a register")
-            branches.append((otherwise, (found[0], 1 - found[1])))
-        for branch, when in branches:
-            inner = _Converter(self.target, self.name, self._inner_clbits(branch, clbits))
-            written = {
-                inner.clbits[bit] for item in branch.data if item.operation.name == "measure" for bit in item.clbits
-            }
-            if written & set(found[0]):
-                raise self._unsupported(operation, "a branch that measures into its own condition")
-            inner.convert(branch, qubits, when)
+            opposite = own[0], 1 - own[1]
+            self._inline(operation, otherwise, qubits, clbits, self._both(condition, opposite, operation))
 
-    def _both(self, outer: _Condition | None, condition: Any, operation: Instruction) -> _Condition:
-        """Return the condition as bits and value, joined with the one around it."""
+    def _read(self, condition: Any, operation: Instruction) -> _Condition:
+        """Return a condition of Qiskit's as bits and value."""
         if not isinstance(condition, tuple):
             raise self._unsupported(operation, "a condition that is an expression")
         what, value = condition
         bits = [what] if isinstance(what, Clbit) else list(what) if isinstance(what, ClassicalRegister) else None
         if bits is None:
             raise self._unsupported(operation, "a condition on something else than a bit or a register")
-        places, number = tuple(self.clbits[bit] for bit in bits), int(value)
+        return tuple(self.clbits[bit] for bit in bits), int(value)
+
+    def _both(self, outer: _Condition | None, condition: _Condition, operation: Instruction) -> _Condition:
+        """Return the condition, joined with the one around it."""
         if outer is None:
-            return places, number
+            return condition
+        places, number = condition
         if set(places) & set(outer[0]):
             raise self._unsupported(operation, "a condition within a condition on the same bits")
         return outer[0] + places, outer[1] | number << len(outer[0])

@@ -189,6 +189,37 @@ def test_if_tests_become_conditions():
     ]
 
 
+def test_branches_within_branches_hold_under_both_conditions():
+    circuit = QuantumCircuit(3, 2)
+    circuit.measure([0, 1], [0, 1])
+    with circuit.if_test((circuit.clbits[0], 1)) as outer:
+        with circuit.if_test((circuit.clbits[1], 0)) as inner:
+            circuit.x(2)
+        with inner:
+            circuit.y(2)
+    with outer:
+        circuit.z(2)
+    assert [str(operation) for operation in from_qiskit(circuit).operations[2:]] == [
+        "x 2 if c[0, 1] == 1",
+        "y 2 if c[0, 1] == 3",
+        "z 2 if c[0] == 0",
+    ]
+
+
+def test_a_branch_that_measures_into_its_condition_is_refused_also_where_a_composite_does_it():
+    part = QuantumCircuit(1, 1, name="part")
+    part.measure(0, 0)
+    whole = QuantumCircuit(1, 1, name="whole")
+    whole.append(part.to_instruction(), [0], [0])
+    for inner in (part, whole):
+        circuit = QuantumCircuit(2, 2)
+        with circuit.if_test((circuit.clbits[1], 0)):
+            circuit.append(inner.to_instruction(), [0], [1])
+            circuit.x(1)
+        with pytest.raises(ValueError, match="a branch that measures into its own condition 'part'"):
+            from_qiskit(circuit)
+
+
 def test_open_qasm_2_is_read():
     text = (
         'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; u3(0.1,0.2,0.3) q[0]; cx q[0],q[1]; measure q -> c;'
