@@ -27,7 +27,7 @@ from qiskit.circuit import (
     Measure,
     Reset,
 )
-from qiskit.circuit.library import CU3Gate, CUGate, UnitaryGate
+from qiskit.circuit.library import UnitaryGate
 from qiskit.circuit.library.standard_gates import get_standard_gate_name_mapping
 from qiskit.exceptions import QiskitError
 
@@ -198,13 +198,9 @@ class _Converter:
         controls: list[int] = []
         base, open_controls = gate, []
         if isinstance(gate, ControlledGate):
-            if isinstance(gate, (CUGate, CU3Gate)) and gate.ctrl_state == 1:
-                angles = [angle_of(p) for p in gate.params] + ([0.0] if isinstance(gate, CU3Gate) else [])
-                self._append_gate("cu", qubits[1:], angles, qubits[:1], condition)
-                return True
             base, controls, qubits = gate.base_gate, qubits[: gate.num_ctrl_qubits], qubits[gate.num_ctrl_qubits :]
             open_controls = [q for n, q in enumerate(controls) if not gate.ctrl_state >> n & 1]
-        known = self._known(base)
+        known = self._known(base, gate.params)
         if known is None:
             return False
         for qubit in open_controls:
@@ -228,14 +224,17 @@ class _Converter:
                 gate = gate.power(modifier.power)
         return gate
 
-    def _known(self, gate: Gate) -> tuple[str, list[Angle]] | None:
+    def _known(self, gate: Gate, params: Sequence[Any]) -> tuple[str, list[Angle]] | None:
+        """Our name and angles of a gate without its controls; `params` are those that it has with them."""
         if not isinstance(gate, _CLASSES.get(gate.name, ())):
             return None
-        angles = [angle_of(p) for p in gate.params] if gate.name in NAMES or gate.name in _REWRITTEN else []
+        angles = [angle_of(p) for p in params] if gate.name in NAMES or gate.name in _REWRITTEN else []
+        if gate.name == "u" and len(angles) == 4:  # the last one is the phase of what a cu controls
+            return "cu", angles
         if gate.name in _REWRITTEN:
             return _REWRITTEN[gate.name](*angles)
         if gate.name == "global_phase":
-            return "gphase", [angle_of(gate.params[0])]
+            return "gphase", [angle_of(params[0])]
         return (NAMES[gate.name], angles) if gate.name in NAMES else None
 
     def _append_gate(

@@ -13,7 +13,15 @@ from qiskit.circuit import (
     ParameterVector,
     PowerModifier,
 )
-from qiskit.circuit.library import C3XGate, QFTGate, RXGate, SGate, efficient_su2, get_standard_gate_name_mapping
+from qiskit.circuit.library import (
+    C3XGate,
+    CUGate,
+    QFTGate,
+    RXGate,
+    SGate,
+    efficient_su2,
+    get_standard_gate_name_mapping,
+)
 from qiskit.circuit.random import random_circuit
 from qiskit.quantum_info import Operator, random_unitary
 
@@ -94,6 +102,16 @@ def test_a_gate_of_the_users_may_have_the_name_of_another(name, num_qubits):
     inner.ry(0.3, range(num_qubits))
     circuit = QuantumCircuit(num_qubits)
     circuit.append(inner.to_gate(), range(num_qubits))
+    assert_same(circuit)
+
+
+@pytest.mark.parametrize("annotated", [False, True])
+@pytest.mark.parametrize("ctrl_state", [0, 1])
+def test_a_cu_keeps_its_phase_with_an_open_control_and_with_more_controls(ctrl_state, annotated):
+    gate = CUGate(0.1, 0.2, 0.3, 0.4, ctrl_state=ctrl_state)
+    circuit = QuantumCircuit(4)
+    circuit.append(gate, [2, 0])
+    circuit.append(gate.control(2, ctrl_state=1, annotated=annotated), [3, 1, 0, 2])
     assert_same(circuit)
 
 
