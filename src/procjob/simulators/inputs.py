@@ -63,15 +63,23 @@ def checked_first(first: Any) -> tuple[int, int | Sequence[int]]:
     """
     if not isinstance(first, Sequence) or len(first) != 2:
         raise TypeError(f"first must be the numbers of a circuit and of a point, not {first!r:.200}")
-    circuit, point = (number if np.ndim(number) else _checked_number(number) for number in first)
-    if not isinstance(circuit, int):
+    circuit, point = first
+    if np.ndim(circuit):
         raise TypeError(f"first must begin with the number of a circuit, not {circuit!r:.200}")
-    return circuit, point
+    return _checked_number(circuit), _checked_numbers(point) if np.ndim(point) else _checked_number(point)
+
+
+def _checked_numbers(numbers: Any) -> Any:
+    found = np.asarray(numbers)
+    if found.ndim != 1 or found.dtype.kind not in "iu" or found.min(initial=0) < 0:
+        for number in numbers:  # those of any size
+            _checked_number(number)
+    return numbers
 
 
 def _checked_number(number: Any) -> int:
-    if isinstance(number, bool) or not hasattr(number, "__index__"):
-        raise TypeError(f"first must be made of integers, not {number!r}")
+    if isinstance(number, bool) or not hasattr(number, "__index__") or np.ndim(number):
+        raise TypeError(f"first must be made of integers, not {number!r:.200}")
     if operator.index(number) < 0:
         raise ValueError(f"first must not be negative, but has {number}")
     return operator.index(number)
