@@ -361,6 +361,30 @@ def test_counts_of_any_size_join_to_integers():
     assert whole.point(0)[0].dtype == whole.outcomes.dtype == np.int64
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [{}, {"memory": True}, {"shots": None}, {"observables": ["Z"]}, {"observables": ["Z"], "shots": None}],
+    ids=["counts", "memory", "states", "means", "exact means"],
+)
+def test_results_are_equal_if_all_values_are(asked):
+    def run(angle):
+        return StatevectorSimulator().run(ONE, parameters=[[0.3], [angle]], seed=1, **asked)
+
+    result = run(1.0)
+    assert result == run(1.0) == pickle.loads(pickle.dumps(result))
+    assert result != run(1.5)
+    assert result != result.circuits
+    assert (result.circuits[0].tally == run(1.5).circuits[0].tally) == (asked.get("shots", 1) is None)
+
+
+def test_results_of_one_noisy_shot_are_equal_though_they_have_no_standard_error():
+    def run():
+        return StatevectorSimulator().run(Circuit(1).reset(0), shots=1, observables=["Z"], seed=1)
+
+    assert np.isnan(run().circuits[0].standard_errors).all()
+    assert run() == run()
+
+
 def test_a_plan_runs_like_its_circuit():
     circuit = ansatz(3)
     values = points(circuit, 2)
