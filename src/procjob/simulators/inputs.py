@@ -278,11 +278,15 @@ def initial_states(
         out = np.zeros((1, size), dtype=dtype)
         out[0, number] = 1
         return out
-    given = np.asarray(state, dtype=np.complex128)
+    array = np.asarray(state)
+    tolerance = (
+        1e-5 if np.result_type(array.dtype, np.complex64) == np.complex64 else 1e-8
+    )  # of single precision, or double
+    given = array.astype(np.complex128)
     if given.shape not in {(size,), (*points, size)}:
         raise ValueError(f"initial_state must have shape ({size},) or {(*points, size)}, not {given.shape}")
     norms = np.linalg.norm(np.atleast_2d(given), axis=1)
-    if not (np.abs(norms - 1) < 1e-8).all():
+    if not (np.abs(norms - 1) < tolerance).all():
         worst = float(norms[int(np.argmax(np.abs(norms - 1)))])
-        raise ValueError(f"initial_state must be normalised, but has norm {worst:.6g}")
-    return np.atleast_2d(given).astype(dtype)
+        raise ValueError(f"initial_state must be normalised, but has norm {worst:.12g}; divide it by that")
+    return np.atleast_2d(given).astype(dtype, copy=False)

@@ -385,6 +385,17 @@ def test_results_of_one_noisy_shot_are_equal_though_they_have_no_standard_error(
     assert run() == run()
 
 
+def test_a_state_of_single_precision_can_be_gone_on_with():
+    simulator = StatevectorSimulator()
+    for seed in range(20):
+        circuit = ansatz(3)
+        values = np.random.default_rng(seed).uniform(-3, 3, len(circuit.parameters))
+        state = simulator.run(circuit, shots=None, parameters=values, precision="single").get_statevector()
+        for precision in ("single", "double"):
+            again = simulator.run(Circuit(3), shots=None, initial_state=state, precision=precision)
+            assert np.array_equal(again.get_statevector(), state)
+
+
 def test_a_plan_runs_like_its_circuit():
     circuit = ansatz(3)
     values = points(circuit, 2)
@@ -429,6 +440,7 @@ BAD = {
     "a fraction as initial state": (Circuit(1), {"initial_state": 0.5}, TypeError, "not 0.5"),
     "initial state of wrong shape": (Circuit(2), {"initial_state": [1, 0]}, ValueError, r"\(4,\)"),
     "initial state not normalised": (Circuit(1), {"initial_state": [1, 1]}, ValueError, "norm 1.41421"),
+    "initial state nearly normalised": (Circuit(1), {"initial_state": [0.6, 0.800001]}, ValueError, r"norm 1\.0000008"),
     "initial state beyond": (Circuit(1), {"initial_state": 2}, ValueError, r"must be 0 to 1 for 1 qubits, not 2"),
     "too many qubits": (Circuit(50), {}, MemoryError, r"needs [\d,]+ bytes, but [\d,]+ are available"),
     "too many qubits with gates": (Circuit(50).cx(0, 49), {}, MemoryError, "a state of 50 qubits needs"),
