@@ -272,6 +272,8 @@ def _check_shots(plan: Plan, points: int, options: _Options) -> None:
     each = 64 + (8 if plan.draws == 1 or not plan.is_unitary else 32 * -(-plan.draws // 4))  # outcomes, random numbers
     if _only_counts(plan, options):
         each = 48  # random numbers, sorted, and at most as many basis states, with what is counted of them
+    if not plan.is_unitary:
+        each += 24 * len(options.observables)  # values of each shot: parts, the whole, and their deviations
     at_once = each * shots
     outcomes = 8 * shots * points if options.memory else 16 * points * min(shots, 1 << plan.num_clbits)
     check_memory(

@@ -511,6 +511,20 @@ def test_shots_take_no_more_memory_than_is_asked_for(circuit, noise, memory):
         tracemalloc.stop()
 
 
+def test_values_of_observables_of_all_trajectories_take_no_more_memory_than_is_asked_for():
+    circuit, observables, shots = Circuit(1).reset(0), [{"Z": float(number)} for number in range(100)], 1 << 14
+    run = StatevectorSimulator().run
+    with pytest.raises(MemoryError) as raised:
+        run(circuit, shots=shots << 30, observables=observables)
+    needed = int(re.search(r"needs ([\d,]+) bytes", str(raised.value))[1].replace(",", "")) >> 30
+    tracemalloc.start()
+    try:
+        run(circuit, shots=shots, observables=observables, seed=1)
+        assert tracemalloc.get_traced_memory()[1] < needed + (1 << 20)
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize(("batch", "error"), [(0, ValueError), (1.5, TypeError), ("2", TypeError)])
 def test_a_batch_that_is_no_number_of_states_is_refused(batch, error):
     with pytest.raises(error, match=f"batch must be .*not {batch!r}"):
