@@ -14,15 +14,21 @@ import numpy as np
 from qiskit import QuantumCircuit, qasm2, qasm3
 from qiskit.circuit import (
     AnnotatedOperation,
+    Barrier,
     ClassicalRegister,
     Clbit,
     ControlledGate,
     ControlModifier,
+    Delay,
     Gate,
     IfElseOp,
     Instruction,
     InverseModifier,
+    Measure,
+    Reset,
 )
+from qiskit.circuit.library import UnitaryGate
+from qiskit.circuit.library.standard_gates import get_standard_gate_name_mapping
 from qiskit.exceptions import QiskitError
 
 from procjob.qiskit.expressions import angle_of
@@ -36,6 +42,8 @@ NAMES = {
     "u1": "p",
     "u3": "u",
 }
+#: Classes of Qiskit's own gates: a gate of the user's may have the name of one, and be another.
+_CLASSES = {name: gate.base_class for name, gate in get_standard_gate_name_mapping().items()}
 _HALF_PI = np.pi / 2
 #: Gates of Qiskit whose angles are not ours as they are.
 _REWRITTEN: dict[str, Callable[..., tuple[str, list[Angle]]]] = {
@@ -43,7 +51,6 @@ _REWRITTEN: dict[str, Callable[..., tuple[str, list[Angle]]]] = {
 }
 #: Classical bits, the first least significant, and the value they must hold.
 _Condition = tuple[tuple[int, ...], int]
-_IGNORED = frozenset({"barrier", "delay"})
 
 
 def from_qiskit(circuit: QuantumCircuit) -> Circuit:
@@ -168,15 +175,15 @@ class _Converter:
         # c_if of Qiskit 1.x; its public property warns, and is gone in 2.x
         legacy = None if isinstance(operation, IfElseOp) else getattr(operation, "_condition", None)
         if legacy is not None:
-            condition = self._both(condition, legacy, operation)
-        if operation.name in _IGNORED:
+            condition = self._both(condition, self._read(legacy, operation), operation)
+        if isinstance(operation, (Barrier, Delay)):
             return
         if isinstance(operation, IfElseOp):
             self._if_else(operation, qubits, clbits, condition)
-        elif operation.name == "measure":
+        elif isinstance(operation, Measure):
             self.target.measure(qubits[0], self.clbits[clbits[0]])
             self._conditioned(condition)
-        elif operation.name == "reset":
+        elif isinstance(operation, Reset):
             self.target.reset(qubits[0])
             self._conditioned(condition)
         elif isinstance(operation, AnnotatedOperation):
@@ -191,13 +198,9 @@ class _Converter:
         controls: list[int] = []
         base, open_controls = gate, []
         if isinstance(gate, ControlledGate):
-            if gate.name in {"cu", "cu3"} and gate.ctrl_state == 1:
-                angles = [angle_of(p) for p in gate.params] + ([0.0] if gate.name == "cu3" else [])
-                self._append_gate("cu", qubits[1:], angles, qubits[:1], condition)
-                return True
             base, controls, qubits = gate.base_gate, qubits[: gate.num_ctrl_qubits], qubits[gate.num_ctrl_qubits :]
             open_controls = [q for n, q in enumerate(controls) if not gate.ctrl_state >> n & 1]
-        known = self._known(base)
+        known = self._known(base, gate.params)
         if known is None:
             return False
         for qubit in open_controls:
@@ -221,12 +224,17 @@ class _Converter:
                 gate = gate.power(modifier.power)
         return gate
 
-    def _known(self, gate: Gate) -> tuple[str, list[Angle]] | None:
-        angles = [angle_of(p) for p in gate.params] if gate.name in NAMES or gate.name in _REWRITTEN else []
+    def _known(self, gate: Gate, params: Sequence[Any]) -> tuple[str, list[Angle]] | None:
+        """Our name and angles of a gate without its controls; `params` are those that it has with them."""
+        if not isinstance(gate, _CLASSES.get(gate.name, ())):
+            return None
+        angles = [angle_of(p) for p in params] if gate.name in NAMES or gate.name in _REWRITTEN else []
+        if gate.name == "u" and len(angles) == 4:  # the last one is the phase of what a cu controls
+            return "cu", angles
         if gate.name in _REWRITTEN:
             return _REWRITTEN[gate.name](*angles)
         if gate.name == "global_phase":
-            return "gphase", [angle_of(gate.params[0])]
+            return "gphase", [angle_of(params[0])]
         return (NAMES[gate.name], angles) if gate.name in NAMES else None
 
     def _append_gate(
@@ -248,9 +256,8 @@ class _Converter:
         condition: _Condition | None,
     ) -> None:
         definition = getattr(operation, "definition", None)
-        if definition is not None and operation.name != "unitary":
-            inner = _Converter(self.target, self.name, self._inner_clbits(definition, clbits))
-            inner.convert(definition, qubits, condition)
+        if definition is not None and not isinstance(operation, UnitaryGate):
+            self._inline(operation, definition, qubits, clbits, condition)
             return
         try:
             matrix = operation.to_matrix()
@@ -259,8 +266,22 @@ class _Converter:
         self.target.unitary(matrix, qubits)
         self._conditioned(condition)
 
-    def _inner_clbits(self, circuit: QuantumCircuit, clbits: list[Clbit]) -> dict[Clbit, int]:
-        return {inner: self.clbits[outer] for inner, outer in zip(circuit.clbits, clbits, strict=True)}
+    def _inline(
+        self,
+        operation: Instruction,
+        circuit: QuantumCircuit,
+        qubits: list[int],
+        clbits: list[Clbit],
+        condition: _Condition | None,
+    ) -> None:
+        """Append a circuit that an instruction is made of."""
+        where = {inner: self.clbits[outer] for inner, outer in zip(circuit.clbits, clbits, strict=True)}
+        begin = len(self.target)
+        _Converter(self.target, self.name, where).convert(circuit, qubits, condition)
+        if condition is not None:
+            written = {bit for appended in self.target.operations[begin:] for bit in appended.clbits}
+            if written & set(condition[0]):
+                raise self._unsupported(operation, "a branch that measures into its own condition")
 
     # ------------------------------------------------------------ conditions
 
@@ -271,33 +292,30 @@ class _Converter:
         clbits: list[Clbit],
         condition: _Condition | None,
     ) -> None:
-        found = self._both(condition, operation.condition, operation)
+        own = self._read(operation.condition, operation)
         body, otherwise = operation.blocks[0], operation.blocks[1] if len(operation.blocks) > 1 else None
-        branches = [(body, found)]
+        if otherwise is not None and len(own[0]) > 1:
+            raise self._unsupported(operation, "an else branch of a condition on a register")
+        self._inline(operation, body, qubits, clbits, self._both(condition, own, operation))
         if otherwise is not None:
-            if len(found[0]) > 1:
-                raise self._unsupported(operation, "an else branch of a condition on a register")
-            branches.append((otherwise, (found[0], 1 - found[1])))
-        for branch, when in branches:
-            inner = _Converter(self.target, self.name, self._inner_clbits(branch, clbits))
-            written = {
-                inner.clbits[bit] for item in branch.data if item.operation.name == "measure" for bit in item.clbits
-            }
-            if written & set(found[0]):
-                raise self._unsupported(operation, "a branch that measures into its own condition")
-            inner.convert(branch, qubits, when)
+            opposite = own[0], 1 - own[1]
+            self._inline(operation, otherwise, qubits, clbits, self._both(condition, opposite, operation))
 
-    def _both(self, outer: _Condition | None, condition: Any, operation: Instruction) -> _Condition:
-        """Return the condition as bits and value, joined with the one around it."""
+    def _read(self, condition: Any, operation: Instruction) -> _Condition:
+        """Return a condition of Qiskit's as bits and value."""
         if not isinstance(condition, tuple):
             raise self._unsupported(operation, "a condition that is an expression")
         what, value = condition
         bits = [what] if isinstance(what, Clbit) else list(what) if isinstance(what, ClassicalRegister) else None
         if bits is None:
             raise self._unsupported(operation, "a condition on something else than a bit or a register")
-        places, number = tuple(self.clbits[bit] for bit in bits), int(value)
+        return tuple(self.clbits[bit] for bit in bits), int(value)
+
+    def _both(self, outer: _Condition | None, condition: _Condition, operation: Instruction) -> _Condition:
+        """Return the condition, joined with the one around it."""
         if outer is None:
-            return places, number
+            return condition
+        places, number = condition
         if set(places) & set(outer[0]):
             raise self._unsupported(operation, "a condition within a condition on the same bits")
         return outer[0] + places, outer[1] | number << len(outer[0])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self, SupportsIndex
+from typing import Self, SupportsIndex, TypeGuard
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from procjob.simulators.builder import GateMethods
@@ -110,7 +111,7 @@ class Circuit(GateMethods):
             raise ValueError(f"there is no gate {name!r}; known: {', '.join(GATES)}; for others use unitary()")
         base = GATES[name]
         for several in (targets, angles, controls):
-            if not isinstance(several, Iterable):
+            if not isinstance(several, Collection):
                 raise TypeError(f"{name}: targets, angles and controls must be sequences such as [0], not {several!r}")
         if len(targets) != base.num_qubits or len(angles) != base.num_params:
             raise ValueError(
@@ -137,8 +138,9 @@ class Circuit(GateMethods):
                 range or named twice.
         """
         checked = checked_unitary(matrix)
-        if not isinstance(qubits, Iterable):
-            raise TypeError(f"unitary: qubits must be a sequence such as [0], not {qubits!r}")
+        for several in (qubits, controls):
+            if not isinstance(several, Collection):
+                raise TypeError(f"unitary: qubits and controls must be sequences such as [0], not {several!r}")
         if len(checked) != 1 << len(qubits):
             raise ValueError(f"a matrix of shape {checked.shape} does not fit {len(qubits)} qubits")
         found = self._checked_qubits("unitary", [*qubits, *controls])
@@ -161,9 +163,8 @@ class Circuit(GateMethods):
         Raises:
             ValueError: a bit is out of range or named twice, or the numbers of qubits and bits differ.
         """
-        sources = self._checked_qubits("measure", [qubits] if isinstance(qubits, SupportsIndex) else qubits)
-        goals = [clbits] if isinstance(clbits, SupportsIndex) else clbits
-        found = _checked_bits("measure", goals, self.num_clbits, "clbit")
+        sources = self._checked_qubits("measure", qubits)
+        found = _checked_bits("measure", clbits, self.num_clbits, "clbit")
         if len(sources) != len(found):
             raise ValueError(f"measure has {len(sources)} qubits but {len(found)} classical bits")
         for qubit, clbit in zip(sources, found, strict=True):
@@ -208,7 +209,7 @@ class Circuit(GateMethods):
         if not self._operations or self._operations[-1].name == "barrier":
             raise ValueError("c_if goes behind a gate, a measurement or a reset")
         clbits = self._classical(classical)
-        if not isinstance(value, SupportsIndex):
+        if not _is_integer(value):
             raise TypeError(f"c_if: the value must be an integer, not {value!r}")
         if not 0 <= operator.index(value) < 1 << len(clbits):
             raise ValueError(f"{classical!r} has {len(clbits)} bits and never holds {value}")
@@ -230,9 +231,9 @@ class Circuit(GateMethods):
             if operation.parameters & named.keys():
                 if missing := operation.parameters - named.keys():
                     raise ValueError(f"parameter {min(missing)!r} shares an angle with a bound one; bind it too")
-                angles = tuple(
-                    checked_number(evaluate(a, arrays).item(), f"an angle of {operation}") for a in operation.angles
-                )
+                with np.errstate(all="ignore"):  # what comes of it is checked
+                    values_of = [evaluate(angle, arrays).item() for angle in operation.angles]
+                angles = tuple(checked_number(value, f"an angle of {operation}") for value in values_of)
                 copy._operations[index] = replace(operation, angles=angles)
         return copy
 
@@ -279,7 +280,7 @@ class Circuit(GateMethods):
         self._operations.append(operation)
         return self
 
-    def _checked_qubits(self, name: str, qubits: Iterable[int]) -> tuple[int, ...]:
+    def _checked_qubits(self, name: str, qubits: int | Iterable[int]) -> tuple[int, ...]:
         return _checked_bits(name, qubits, self.num_qubits, "qubit")
 
     def _classical(self, classical: int | str | Sequence[int]) -> tuple[int, ...]:
@@ -288,12 +289,16 @@ class Circuit(GateMethods):
                 if register.name == classical:
                     return register.clbits
             raise ValueError(f"there is no register {classical!r}; there are {[r.name for r in self._registers]}")
-        bits = [classical] if isinstance(classical, SupportsIndex) else classical
-        return _checked_bits("c_if", bits, self.num_clbits, "clbit")
+        return _checked_bits("c_if", classical, self.num_clbits, "clbit")
+
+
+def _is_integer(value: object) -> TypeGuard[SupportsIndex]:
+    """Whether it is one integer; an array of NumPy's is one if it has no axis."""
+    return isinstance(value, SupportsIndex) and not getattr(value, "ndim", 0)
 
 
 def _integer(value: SupportsIndex, name: str, least: int) -> int:
-    if not isinstance(value, SupportsIndex):
+    if not _is_integer(value):
         raise TypeError(f"{name} must be an integer, not {value!r}")
     number = operator.index(value)
     if number < least:
@@ -302,9 +307,9 @@ def _integer(value: SupportsIndex, name: str, least: int) -> int:
 
 
 def _checked_bits(name: str, bits: object, count: int, kind: str) -> tuple[int, ...]:
-    given = tuple(bits) if isinstance(bits, Iterable) else (bits,)
+    given = (bits,) if _is_integer(bits) or not isinstance(bits, Iterable) else tuple(bits)
     for bit in given:
-        if not isinstance(bit, SupportsIndex):
+        if not _is_integer(bit):
             raise TypeError(f"{name}: a {kind} must be an integer, not {bit!r}")
     found = tuple(operator.index(bit) for bit in given)
     for bit in found:

@@ -368,7 +368,13 @@ def checked_number(value: object, what: str) -> float:
         TypeError: it is no real number.
         ValueError: it is NaN or infinite.
     """
-    if isinstance(value, (str, bytes, complex)) or not hasattr(value, "__float__") or getattr(value, "ndim", False):
+    if isinstance(value, np.ndarray) and not value.ndim:
+        value = value[()]
+    if (
+        isinstance(value, (str, bytes, complex, np.complexfloating))
+        or not hasattr(value, "__float__")
+        or getattr(value, "ndim", False)
+    ):
         raise TypeError(f"{what} must be a real number or an expression of parameters, not {value!r}")
     try:
         number = float(value) + 0.0  # -0.0 becomes 0.0: what is equal has the same bits

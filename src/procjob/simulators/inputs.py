@@ -63,15 +63,23 @@ def checked_first(first: Any) -> tuple[int, int | Sequence[int]]:
     """
     if not isinstance(first, Sequence) or len(first) != 2:
         raise TypeError(f"first must be the numbers of a circuit and of a point, not {first!r:.200}")
-    circuit, point = (number if np.ndim(number) else _checked_number(number) for number in first)
-    if not isinstance(circuit, int):
+    circuit, point = first
+    if np.ndim(circuit):
         raise TypeError(f"first must begin with the number of a circuit, not {circuit!r:.200}")
-    return circuit, point
+    return _checked_number(circuit), _checked_numbers(point) if np.ndim(point) else _checked_number(point)
+
+
+def _checked_numbers(numbers: Any) -> Any:
+    found = np.asarray(numbers)
+    if found.ndim != 1 or found.dtype.kind not in "iu" or found.min(initial=0) < 0:
+        for number in numbers:  # those of any size
+            _checked_number(number)
+    return numbers
 
 
 def _checked_number(number: Any) -> int:
-    if isinstance(number, bool) or not hasattr(number, "__index__"):
-        raise TypeError(f"first must be made of integers, not {number!r}")
+    if isinstance(number, bool) or not hasattr(number, "__index__") or np.ndim(number):
+        raise TypeError(f"first must be made of integers, not {number!r:.200}")
     if operator.index(number) < 0:
         raise ValueError(f"first must not be negative, but has {number}")
     return operator.index(number)
@@ -270,11 +278,15 @@ def initial_states(
         out = np.zeros((1, size), dtype=dtype)
         out[0, number] = 1
         return out
-    given = np.asarray(state, dtype=np.complex128)
+    array = np.asarray(state)
+    tolerance = (
+        1e-5 if np.result_type(array.dtype, np.complex64) == np.complex64 else 1e-8
+    )  # of single precision, or double
+    given = array.astype(np.complex128)
     if given.shape not in {(size,), (*points, size)}:
         raise ValueError(f"initial_state must have shape ({size},) or {(*points, size)}, not {given.shape}")
     norms = np.linalg.norm(np.atleast_2d(given), axis=1)
-    if not (np.abs(norms - 1) < 1e-8).all():
+    if not (np.abs(norms - 1) < tolerance).all():
         worst = float(norms[int(np.argmax(np.abs(norms - 1)))])
-        raise ValueError(f"initial_state must be normalised, but has norm {worst:.6g}")
-    return np.atleast_2d(given).astype(dtype)
+        raise ValueError(f"initial_state must be normalised, but has norm {worst:.12g}; divide it by that")
+    return np.atleast_2d(given).astype(dtype, copy=False)

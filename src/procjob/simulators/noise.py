@@ -101,7 +101,7 @@ class NoiseModel:
 
     def after(self, operation: Operation) -> Iterator[PauliChannel | AmplitudeDamping]:
         """The channels that follow a gate."""
-        name = ("" if operation.name == "cu" else "c" * len(operation.controls)) + operation.name
+        name = operation.full_name
         for rule in self.rules:
             if operation.qubits and (rule.gates is None or name in rule.gates):
                 yield from _channels(rule, operation.qubits)

@@ -48,6 +48,11 @@ class Operation:
         return self.targets + self.controls
 
     @property
+    def full_name(self) -> str:
+        """The name with one "c" for each control; cu has that of the first one."""
+        return "c" * (len(self.controls) - (self.name == "cu")) + self.name
+
+    @property
     def parameters(self) -> frozenset[str]:
         """Names of the parameters in its angles."""
         return frozenset[str]().union(*map(parameters_of, self.angles)) if self.angles else _NONE
@@ -66,12 +71,15 @@ class Operation:
 
     def label(self) -> str:
         """Name with angles, for drawings: ``rz(2*theta + 1)``."""
+        return self.name + self._shown_angles()
+
+    def _shown_angles(self) -> str:
         angles = ", ".join(repr(a) if parameters_of(a) else f"{a:.4g}" for a in self.angles)
-        return f"{self.name}({angles})" if angles else self.name
+        return f"({angles})" if angles else ""
 
     def __str__(self) -> str:
         where = ", ".join(map(str, self.controls + self.targets))
-        text = f"{'c' * len(self.controls) if self.name != 'cu' else ''}{self.label()} {where}".rstrip()
+        text = f"{self.full_name}{self._shown_angles()} {where}".rstrip()
         if self.clbits:
             text += f" -> {self.clbits[0]}"
         if self.condition is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from procjob.simulators.sampling import Tally
 
 @dataclass(frozen=True, slots=True)
 class CircuitResult:
-    """Results of one circuit at all its points; None for what was not asked for.
+    """Results of one circuit at all its points; None for what was not asked for. Equal if all values are.
 
     Attributes:
         points: the leading shape of all arrays: () without a parameter batch, else (points,).
@@ -37,6 +37,14 @@ class CircuitResult:
     statevectors: Complexes | None = field(default=None, compare=False)
     expectation_values: Reals | None = field(default=None, compare=False)
     standard_errors: Reals | None = field(default=None, compare=False)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, CircuitResult):
+            return NotImplemented
+        return all(_same(getattr(self, each.name), getattr(other, each.name)) for each in fields(self))
+
+    def __hash__(self) -> int:
+        return hash((self.points, self.registers, self.num_clbits))
 
     def bitstring(self, outcome: int) -> str:
         """Classical bits as text: bit 0 last, registers apart, the last one first, as in Qiskit."""
@@ -151,6 +159,12 @@ class Result:
         if found is None:
             raise ValueError("there are no counts; run with shots, and measure, for example with measure_all()")
         return found
+
+
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return np.array_equal(one, other, equal_nan=True)  # a standard error of one shot is NaN
+    return type(one) is type(other) and one == other
 
 
 def _checked_point(found: CircuitResult, point: int) -> int:

@@ -189,7 +189,7 @@ def _below_by_upper_bits(
 Integers: TypeAlias = NDArray[np.integer[Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Tally:
     """Counts of many points: those of point p stand at ``starts[p]:starts[p + 1]``, outcomes ascending.
 
@@ -231,6 +231,14 @@ class Tally:
         table = np.zeros((len(self._starts) - 1, 1 << num_clbits), dtype=np.int64)
         table[np.repeat(np.arange(len(table)), np.diff(self.starts)), self._outcomes] = self._counts
         return table
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Tally):
+            return NotImplemented
+        pairs = (self._outcomes, other._outcomes), (self._counts, other._counts), (self._starts, other._starts)
+        return all(np.array_equal(one, another) for one, another in pairs)
+
+    __hash__ = None  # type: ignore[assignment]  # of arrays
 
     def __reduce__(self) -> tuple[Any, ...]:
         """In a third of the time of what a dataclass does."""

@@ -265,11 +265,15 @@ def _run_circuit(
 
 
 def _check_shots(plan: Plan, points: int, options: _Options) -> None:
-    """Refuse shots of one point, or outcomes of all points, that do not fit."""
+    """Refuse shots of one point, or outcomes of all points, that do not fit, and points without a number."""
+    if not isinstance(options.first_point, int) and len(options.first_point) != points:
+        raise ValueError(f"first must have a number for each of the {points} points, not {len(options.first_point)}")
     shots = options.shots or 0
     each = 64 + (8 if plan.draws == 1 or not plan.is_unitary else 32 * -(-plan.draws // 4))  # outcomes, random numbers
     if _only_counts(plan, options):
         each = 48  # random numbers, sorted, and at most as many basis states, with what is counted of them
+    if not plan.is_unitary:
+        each += 24 * len(options.observables)  # values of each shot: parts, the whole, and their deviations
     at_once = each * shots
     outcomes = 8 * shots * points if options.memory else 16 * points * min(shots, 1 << plan.num_clbits)
     check_memory(

@@ -13,7 +13,15 @@ from qiskit.circuit import (
     ParameterVector,
     PowerModifier,
 )
-from qiskit.circuit.library import C3XGate, QFTGate, RXGate, SGate, efficient_su2, get_standard_gate_name_mapping
+from qiskit.circuit.library import (
+    C3XGate,
+    CUGate,
+    QFTGate,
+    RXGate,
+    SGate,
+    efficient_su2,
+    get_standard_gate_name_mapping,
+)
 from qiskit.circuit.random import random_circuit
 from qiskit.quantum_info import Operator, random_unitary
 
@@ -82,6 +90,28 @@ def test_open_controls_global_phases_and_composites_are_the_same_operator():
     circuit.append(C3XGate(), [0, 1, 2, 3])
     circuit.append(QFTGate(3), [3, 1, 0])
     circuit.unitary(random_unitary(4, seed=1), [2, 0])
+    assert_same(circuit)
+
+
+@pytest.mark.parametrize(
+    "name", ["h", "x", "swap", "u", "cu", "global_phase", "barrier", "delay", "reset", "measure", "unitary"]
+)
+@pytest.mark.parametrize("num_qubits", [1, 2])
+def test_a_gate_of_the_users_may_have_the_name_of_another(name, num_qubits):
+    inner = QuantumCircuit(num_qubits, name=name)
+    inner.ry(0.3, range(num_qubits))
+    circuit = QuantumCircuit(num_qubits)
+    circuit.append(inner.to_gate(), range(num_qubits))
+    assert_same(circuit)
+
+
+@pytest.mark.parametrize("annotated", [False, True])
+@pytest.mark.parametrize("ctrl_state", [0, 1])
+def test_a_cu_keeps_its_phase_with_an_open_control_and_with_more_controls(ctrl_state, annotated):
+    gate = CUGate(0.1, 0.2, 0.3, 0.4, ctrl_state=ctrl_state)
+    circuit = QuantumCircuit(4)
+    circuit.append(gate, [2, 0])
+    circuit.append(gate.control(2, ctrl_state=1, annotated=annotated), [3, 1, 0, 2])
     assert_same(circuit)
 
 
@@ -175,6 +205,37 @@ def test_if_tests_become_conditions():
         "h 1 if c[0] == 0",
         "z 0 if c[0, 1] == 2",
     ]
+
+
+def test_branches_within_branches_hold_under_both_conditions():
+    circuit = QuantumCircuit(3, 2)
+    circuit.measure([0, 1], [0, 1])
+    with circuit.if_test((circuit.clbits[0], 1)) as outer:
+        with circuit.if_test((circuit.clbits[1], 0)) as inner:
+            circuit.x(2)
+        with inner:
+            circuit.y(2)
+    with outer:
+        circuit.z(2)
+    assert [str(operation) for operation in from_qiskit(circuit).operations[2:]] == [
+        "x 2 if c[0, 1] == 1",
+        "y 2 if c[0, 1] == 3",
+        "z 2 if c[0] == 0",
+    ]
+
+
+def test_a_branch_that_measures_into_its_condition_is_refused_also_where_a_composite_does_it():
+    part = QuantumCircuit(1, 1, name="part")
+    part.measure(0, 0)
+    whole = QuantumCircuit(1, 1, name="whole")
+    whole.append(part.to_instruction(), [0], [0])
+    for inner in (part, whole):
+        circuit = QuantumCircuit(2, 2)
+        with circuit.if_test((circuit.clbits[1], 0)):
+            circuit.append(inner.to_instruction(), [0], [1])
+            circuit.x(1)
+        with pytest.raises(ValueError, match="a branch that measures into its own condition 'part'"):
+            from_qiskit(circuit)
 
 
 def test_open_qasm_2_is_read():

@@ -150,7 +150,18 @@ BAD = {
     "an angle in text": (lambda: Circuit(1).rx("pi", 0), TypeError, "'pi'"),
     "NaN in an expression": (lambda: THETA + float("nan"), ValueError, "finite"),
     "text in an expression": (lambda: THETA + "1", TypeError, "real number"),
-    "an array in an expression": (lambda: THETA * 1j, TypeError, "1j"),
+    "a complex number in an expression": (lambda: THETA * 1j, TypeError, "1j"),
+    "a complex number of NumPy's": (lambda: Circuit(1).rx(np.complex64(1 + 2j), 0), TypeError, "real number"),
+    "a complex array without axes": (lambda: THETA + np.array(1j), TypeError, "real number"),
+    "a text of NumPy's": (lambda: Circuit(1).rx(np.array("0.5"), 0), TypeError, "real number"),
+    "a division by zero": (
+        lambda: Circuit(1).rx(1 / THETA, 0).bind({"theta": 0}),
+        ValueError,
+        "must be finite, not inf",
+    ),
+    "an array as a qubit": (lambda: Circuit(2).h(np.array([1])), TypeError, r"must be an integer, not array\(\[1\]\)"),
+    "qubits that come one by one": (lambda: Circuit(1).unitary(np.eye(2), iter([0])), TypeError, "sequences such as"),
+    "a control without a list": (lambda: Circuit(2).unitary(np.eye(2), [0], controls=1), TypeError, "not 1"),
     "a parameter without a name": (lambda: Parameter(""), ValueError, "empty"),
     "a fraction as qubit": (lambda: Circuit(2).h(0.5), TypeError, "h: a qubit must be an integer, not 0.5"),
     "a list as qubit": (lambda: Circuit(2).h([0, 1]), TypeError, r"not \[0, 1\]"),
@@ -180,6 +191,12 @@ BAD = {
     "register twice": (lambda: Circuit(1, 1).add_register("c", 1), ValueError, "already"),
     "too many clbits": (lambda: Circuit(1, 63), ValueError, "62 classical bits"),
 }
+
+
+def test_bits_may_stand_in_arrays():
+    bits = np.array([1, 0])
+    circuit = Circuit(2, 2).measure(bits, bits).x(0).c_if(bits, 2)
+    assert circuit == Circuit(2, 2).measure([1, 0], [1, 0]).x(0).c_if([1, 0], 2)
 
 
 @pytest.mark.parametrize(("build", "error", "message"), BAD.values(), ids=BAD)

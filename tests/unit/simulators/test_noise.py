@@ -133,6 +133,18 @@ def test_depolarizing_noise_behind_a_gate_of_many_qubits_is_refused_at_once():
         compile(Circuit(13).mcx(range(12), 12), NoiseModel().depolarizing(0.1))
 
 
+def test_a_cu_with_further_controls_is_named_by_all_of_them():
+    once = Circuit(3).cu(0.1, 0.2, 0.3, 0.4, 0, 1)
+    twice = Circuit(3).gate("cu", [1], [0.1, 0.2, 0.3, 0.4], controls=[0, 2])
+    assert [str(circuit.operations[0]) for circuit in (once, twice)] == [
+        "cu(0.1, 0.2, 0.3, 0.4) 0, 1",
+        "ccu(0.1, 0.2, 0.3, 0.4) 0, 2, 1",
+    ]
+    for name, noisy, other in (("cu", once, twice), ("ccu", twice, once)):
+        noise = NoiseModel().amplitude_damping(0.1, gates=[name])
+        assert (compile(noisy, noise).is_unitary, compile(other, noise).is_unitary) == (False, True)
+
+
 def test_noise_follows_the_gates_that_it_names_and_no_others():
     noise = NoiseModel().pauli({"X": 1.0}, gates=["cx", "unitary"])
     circuit = Circuit(3).cx(0, 1).x(2).x(2).ccx(0, 1, 2).unitary(np.eye(2), [2]).id(0).measure_all()

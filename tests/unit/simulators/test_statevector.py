@@ -361,6 +361,41 @@ def test_counts_of_any_size_join_to_integers():
     assert whole.point(0)[0].dtype == whole.outcomes.dtype == np.int64
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [{}, {"memory": True}, {"shots": None}, {"observables": ["Z"]}, {"observables": ["Z"], "shots": None}],
+    ids=["counts", "memory", "states", "means", "exact means"],
+)
+def test_results_are_equal_if_all_values_are(asked):
+    def run(angle):
+        return StatevectorSimulator().run(ONE, parameters=[[0.3], [angle]], seed=1, **asked)
+
+    result = run(1.0)
+    assert result == run(1.0) == pickle.loads(pickle.dumps(result))
+    assert result != run(1.5)
+    assert result != result.circuits
+    assert (result.circuits[0].tally == run(1.5).circuits[0].tally) == (asked.get("shots", 1) is None)
+
+
+def test_results_of_one_noisy_shot_are_equal_though_they_have_no_standard_error():
+    def run():
+        return StatevectorSimulator().run(Circuit(1).reset(0), shots=1, observables=["Z"], seed=1)
+
+    assert np.isnan(run().circuits[0].standard_errors).all()
+    assert run() == run()
+
+
+def test_a_state_of_single_precision_can_be_gone_on_with():
+    simulator = StatevectorSimulator()
+    for seed in range(20):
+        circuit = ansatz(3)
+        values = np.random.default_rng(seed).uniform(-3, 3, len(circuit.parameters))
+        state = simulator.run(circuit, shots=None, parameters=values, precision="single").get_statevector()
+        for precision in ("single", "double"):
+            again = simulator.run(Circuit(3), shots=None, initial_state=state, precision=precision)
+            assert np.array_equal(again.get_statevector(), state)
+
+
 def test_a_plan_runs_like_its_circuit():
     circuit = ansatz(3)
     values = points(circuit, 2)
@@ -405,6 +440,7 @@ BAD = {
     "a fraction as initial state": (Circuit(1), {"initial_state": 0.5}, TypeError, "not 0.5"),
     "initial state of wrong shape": (Circuit(2), {"initial_state": [1, 0]}, ValueError, r"\(4,\)"),
     "initial state not normalised": (Circuit(1), {"initial_state": [1, 1]}, ValueError, "norm 1.41421"),
+    "initial state nearly normalised": (Circuit(1), {"initial_state": [0.6, 0.800001]}, ValueError, r"norm 1\.0000008"),
     "initial state beyond": (Circuit(1), {"initial_state": 2}, ValueError, r"must be 0 to 1 for 1 qubits, not 2"),
     "too many qubits": (Circuit(50), {}, MemoryError, r"needs [\d,]+ bytes, but [\d,]+ are available"),
     "too many qubits with gates": (Circuit(50).cx(0, 49), {}, MemoryError, "a state of 50 qubits needs"),
@@ -423,6 +459,11 @@ BAD = {
     "a fraction first": (ONE, {"first": (0, 0.5)}, TypeError, "integers, not 0.5"),
     "several circuits first": (ONE, {"first": ([0, 1], 0)}, TypeError, r"number of a circuit, not \[0, 1\]"),
     "a negative first": (ONE, {"first": (-1, 0)}, ValueError, "has -1"),
+    "fractions first": (ONE, {"first": (0, [0.5]), "parameters": [1.0]}, TypeError, "integers, not 0.5"),
+    "negative numbers of points": (ONE, {"first": (0, np.array([-1])), "parameters": [1.0]}, ValueError, "has -1"),
+    "a table of points first": (ONE, {"first": (0, [[1]]), "parameters": [1.0]}, TypeError, r"integers, not \[1\]"),
+    "too many numbers of points": (ONE, {"first": (0, [0, 1]), "parameters": [1.0]}, ValueError, "each of the 1 points, not 2"),
+    "no numbers of points": (ONE, {"first": (0, []), "parameters": [1.0]}, ValueError, "each of the 1 points, not 0"),
     "nothing": (None, {}, TypeError, "a sequence of such, not None"),
     "no circuit": ("h 0", {}, TypeError, "'h'"),
     "unequal sets": ([ONE, ONE], {"parameters": [[1.0]]}, ValueError, "2 sets"),
@@ -466,6 +507,20 @@ def test_shots_take_no_more_memory_than_is_asked_for(circuit, noise, memory):
         simulator.run(circuit, shots=shots, memory=memory, seed=1)
         states = 3 * min(plan.batch_size(circuit.num_qubits), shots) * 16 << circuit.num_qubits
         assert tracemalloc.get_traced_memory()[1] < needed + states + (1 << 18)
+    finally:
+        tracemalloc.stop()
+
+
+def test_values_of_observables_of_all_trajectories_take_no_more_memory_than_is_asked_for():
+    circuit, observables, shots = Circuit(1).reset(0), [{"Z": float(number)} for number in range(100)], 1 << 14
+    run = StatevectorSimulator().run
+    with pytest.raises(MemoryError) as raised:
+        run(circuit, shots=shots << 30, observables=observables)
+    needed = int(re.search(r"needs ([\d,]+) bytes", str(raised.value))[1].replace(",", "")) >> 30
+    tracemalloc.start()
+    try:
+        run(circuit, shots=shots, observables=observables, seed=1)
+        assert tracemalloc.get_traced_memory()[1] < needed + (1 << 20)
     finally:
         tracemalloc.stop()
 
