@@ -9,7 +9,8 @@ from qiskit.circuit.library import efficient_su2
 from qiskit.result import Result
 
 from procjob import StatevectorSimulator
-from procjob.qiskit import ProcessBackend, from_qiskit
+from procjob.qiskit import CircuitError, ProcessBackend, from_qiskit
+from procjob.qiskit.builtin import StatevectorBackend
 
 DEADLINE = 60.0
 
@@ -70,3 +71,21 @@ def test_an_instruction_that_it_does_not_have_is_named():
         job = backend.run(circuit)
         with pytest.raises(ValueError, match="while_loop"):
             job.result(DEADLINE)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"shot": 3}, TypeError, "no option 'shot'; it has shots, seed_simulator, memory, precision"),
+        ({"parameter_binds": []}, CircuitError, "parameters without values"),
+        ({"parameter_binds": [{}, {}]}, CircuitError, "2 tables for 1 circuits"),
+        ({"parameter_binds": [{"a": [0.1]}]}, CircuitError, "no values for"),
+        ({"parameter_binds": {}}, CircuitError, "parameters without values"),
+        ({"memory": "no"}, TypeError, "memory must be True or False"),
+    ],
+)
+def test_without_worker_processes_it_refuses_what_they_would(ansatz, angles, given, error, message):
+    backend = StatevectorBackend(StatevectorSimulator())
+    with pytest.raises(error, match=message):
+        backend.run(ansatz, **({"parameter_binds": [angles]} | given))
+    assert len(backend.run(ansatz, parameter_binds=[angles], shots=2).result().get_counts()) == 25

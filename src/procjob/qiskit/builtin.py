@@ -18,6 +18,7 @@ from qiskit.transpiler import Target
 
 import procjob
 from procjob.qiskit.convert import NAMES, from_qiskit
+from procjob.qiskit.inputs import checked_binds
 from procjob.simulators import StatevectorSimulator
 from procjob.simulators.result import CircuitResult
 
@@ -82,16 +83,21 @@ class StatevectorBackend(BackendV2):
             **options: ``shots``, ``seed_simulator``, ``memory``, ``precision``.
 
         Raises:
+            TypeError: an option that there is not, or a table that is none.
             ValueError: an instruction that the simulator does not have, or a value out of range.
+            CircuitError: a parameter has no value, or the tables or lists have not the length that they should.
         """
         began = time.perf_counter()
         circuits = [run_input] if isinstance(run_input, QuantumCircuit) else list(run_input)
+        if unknown := [name for name in options if name not in self.options]:
+            raise TypeError(f"{self.name} has no option {unknown[0]!r}; it has {', '.join(dict(self.options.items()))}")
+        tables = checked_binds(circuits, parameter_binds)
         settings = {**dict(self.options.items()), **options}
         job_id = str(uuid.uuid4())
         results: list[dict[str, Any]] = []
         for index, circuit in enumerate(circuits):
             ours = from_qiskit(circuit)
-            binds = {} if parameter_binds is None else parameter_binds[index]
+            binds = {} if tables is None else tables[index]
             values = {getattr(key, "name", str(key)): column for key, column in binds.items()}
             names = {parameter.name for parameter in circuit.parameters}
             ran = self._simulator.run(
@@ -104,9 +110,7 @@ class StatevectorBackend(BackendV2):
                 first=(first[0] + index, first[1] if index == 0 else 0),
                 keep_states=False,
             )
-            count = max((len(column) for column in values.values()), default=1)
-            made = _experiments(circuit, ran.circuits[0], ran.shots or 0, ran.seed)
-            results += made if len(made) == count else made * count
+            results += _experiments(circuit, ran.circuits[0], ran.shots or 0, ran.seed)
         result = Result.from_dict(  # which makes of a header what this version of Qiskit has for it
             {
                 "backend_name": self.name,

@@ -209,7 +209,7 @@ class Circuit(GateMethods):
         if not self._operations or self._operations[-1].name == "barrier":
             raise ValueError("c_if goes behind a gate, a measurement or a reset")
         clbits = self._classical(classical)
-        if not _is_integer(value):
+        if not is_integer(value):
             raise TypeError(f"c_if: the value must be an integer, not {value!r}")
         if not 0 <= operator.index(value) < 1 << len(clbits):
             raise ValueError(f"{classical!r} has {len(clbits)} bits and never holds {value}")
@@ -292,13 +292,13 @@ class Circuit(GateMethods):
         return _checked_bits("c_if", classical, self.num_clbits, "clbit")
 
 
-def _is_integer(value: object) -> TypeGuard[SupportsIndex]:
+def is_integer(value: object) -> TypeGuard[SupportsIndex]:
     """Whether it is one integer; an array of NumPy's is one if it has no axis."""
     return isinstance(value, SupportsIndex) and not getattr(value, "ndim", 0)
 
 
 def _integer(value: SupportsIndex, name: str, least: int) -> int:
-    if not _is_integer(value):
+    if not is_integer(value):
         raise TypeError(f"{name} must be an integer, not {value!r}")
     number = operator.index(value)
     if number < least:
@@ -307,9 +307,9 @@ def _integer(value: SupportsIndex, name: str, least: int) -> int:
 
 
 def _checked_bits(name: str, bits: object, count: int, kind: str) -> tuple[int, ...]:
-    given = (bits,) if _is_integer(bits) or not isinstance(bits, Iterable) else tuple(bits)
+    given = (bits,) if is_integer(bits) or not isinstance(bits, Iterable) else tuple(bits)
     for bit in given:
-        if not _is_integer(bit):
+        if not is_integer(bit):
             raise TypeError(f"{name}: a {kind} must be an integer, not {bit!r}")
     found = tuple(operator.index(bit) for bit in given)
     for bit in found:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import operator
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from procjob.simulators.circuit import Circuit
+from procjob.simulators.circuit import Circuit, is_integer
 from procjob.simulators.expressions import Parameter, Reals
 from procjob.simulators.gates import Complexes
 from procjob.simulators.noise import NoiseModel
@@ -28,14 +28,7 @@ def checked_shots(shots: int | None) -> int | None:
         TypeError: it is not an integer.
         ValueError: it is below 1.
     """
-    if shots is None:
-        return None
-    if isinstance(shots, bool) or not hasattr(shots, "__index__"):
-        raise TypeError(f"shots must be an integer or None, not {shots!r}")
-    number = operator.index(shots)
-    if number < 1:
-        raise ValueError(f"shots must be at least 1, or None for exact values, not {number}")
-    return number
+    return None if shots is None else _whole(shots, "shots", 1, ", or None for exact values")
 
 
 def checked_seed(seed: int | None) -> int:
@@ -45,13 +38,7 @@ def checked_seed(seed: int | None) -> int:
         TypeError: it is not an integer.
         ValueError: it is negative.
     """
-    if seed is None:
-        return secrets.randbits(64)
-    if isinstance(seed, bool) or not hasattr(seed, "__index__"):
-        raise TypeError(f"seed must be an integer or None, not {seed!r}")
-    if operator.index(seed) < 0:
-        raise ValueError(f"seed must not be negative, but is {seed}")
-    return operator.index(seed)
+    return secrets.randbits(64) if seed is None else _whole(seed, "seed", 0, ", or None to have one drawn")
 
 
 def checked_first(first: Any) -> tuple[int, int | Sequence[int]]:
@@ -64,25 +51,31 @@ def checked_first(first: Any) -> tuple[int, int | Sequence[int]]:
     if not isinstance(first, Sequence) or len(first) != 2:
         raise TypeError(f"first must be the numbers of a circuit and of a point, not {first!r:.200}")
     circuit, point = first
-    if np.ndim(circuit):
-        raise TypeError(f"first must begin with the number of a circuit, not {circuit!r:.200}")
-    return _checked_number(circuit), _checked_numbers(point) if np.ndim(point) else _checked_number(point)
+    found = _whole(circuit, "the first circuit", 0), point if np.ndim(point) else _whole(point, "the first point", 0)
+    numbers = np.asarray(point)
+    if numbers.ndim and (numbers.ndim > 1 or numbers.dtype.kind not in "iu" or numbers.min(initial=0) < 0):
+        for number in point:  # those of any size
+            _whole(number, "the number of a point", 0)
+    return found
 
 
-def _checked_numbers(numbers: Any) -> Any:
-    found = np.asarray(numbers)
-    if found.ndim != 1 or found.dtype.kind not in "iu" or found.min(initial=0) < 0:
-        for number in numbers:  # those of any size
-            _checked_number(number)
-    return numbers
+def checked_flag(value: bool | None, name: str) -> bool:
+    """A truth value; None is a wrong one.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, not {value!r:.200}")
+    return bool(value)
 
 
-def _checked_number(number: Any) -> int:
-    if isinstance(number, bool) or not hasattr(number, "__index__") or np.ndim(number):
-        raise TypeError(f"first must be made of integers, not {number!r:.200}")
-    if operator.index(number) < 0:
-        raise ValueError(f"first must not be negative, but has {number}")
-    return operator.index(number)
+def _whole(value: Any, name: str, least: int, otherwise: str = "") -> int:
+    if isinstance(value, bool) or not is_integer(value):
+        raise TypeError(f"{name} must be an integer{otherwise}, not {value!r:.200}")
+    if operator.index(value) < least:
+        raise ValueError(f"{name} must be at least {least}{otherwise}, not {value}")
+    return operator.index(value)
 
 
 def checked_dtype(precision: str) -> np.dtype[np.complexfloating]:
@@ -91,7 +84,7 @@ def checked_dtype(precision: str) -> np.dtype[np.complexfloating]:
     Raises:
         ValueError: the precision is neither "double" nor "single".
     """
-    if precision not in {"double", "single"}:
+    if precision not in ("double", "single"):
         raise ValueError(f"precision must be 'double' or 'single', not {precision!r}")
     return np.dtype(np.complex128) if precision == "double" else np.dtype(np.complex64)
 
@@ -116,13 +109,7 @@ def checked_batch(batch: int | None) -> int | None:
         TypeError: it is not an integer.
         ValueError: it is below 1.
     """
-    if batch is None:
-        return None
-    if isinstance(batch, bool) or not hasattr(batch, "__index__"):
-        raise TypeError(f"batch must be an integer or None, not {batch!r}")
-    if operator.index(batch) < 1:
-        raise ValueError(f"batch must be at least 1, not {batch}")
-    return operator.index(batch)
+    return None if batch is None else _whole(batch, "batch", 1, ", or None for what stays in cache")
 
 
 def paired(circuits: Any, parameters: Any) -> tuple[list[Circuit | Plan], list[Any]]:
@@ -141,8 +128,12 @@ def paired(circuits: Any, parameters: Any) -> tuple[list[Circuit | Plan], list[A
     for circuit in given:
         if not isinstance(circuit, (Plan, Circuit)):
             raise TypeError(f"circuits must be Circuit or Plan objects, not {circuit!r}")
-    if several and parameters is not None and (isinstance(parameters, Mapping) or len(parameters) != len(given)):
-        raise ValueError(f"{len(given)} circuits need a sequence of {len(given)} sets of parameters, one for each")
+    if several and parameters is not None:
+        is_sequence = (
+            not isinstance(parameters, Mapping) and isinstance(parameters, Sized) and getattr(parameters, "ndim", True)
+        )
+        if not is_sequence or len(parameters) != len(given):
+            raise ValueError(f"{len(given)} circuits need a sequence of {len(given)} sets of parameters, one for each")
     return given, list(parameters) if several and parameters is not None else [parameters] * len(given)
 
 
@@ -162,6 +153,9 @@ def check_options(circuits: Sequence[Circuit | Plan], options: Mapping[str, Any]
         Exception: what the run would raise.
     """
     checked_shots(options.get("shots", 1))
+    checked_flag(options.get("memory", False), "memory")
+    if options.get("keep_states") is not None:
+        checked_flag(options["keep_states"], "keep_states")
     checked_dtype(options.get("precision", "double"))
     for observable in checked_observables(options.get("observables")):
         for circuit in circuits:
@@ -270,9 +264,9 @@ def initial_states(
     """
     size = 1 << num_qubits
     if state is None or np.ndim(state) == 0:
-        if state is not None and not hasattr(state, "__index__"):
+        if state is not None and (isinstance(state, bool) or not is_integer(state)):
             raise TypeError(f"initial_state must be the number of a basis state, or amplitudes, not {state!r}")
-        number = 0 if state is None else operator.index(state)  # type: ignore[arg-type]
+        number = 0 if state is None else operator.index(state)
         if not 0 <= number < size:
             raise ValueError(f"initial_state must be 0 to {size - 1} for {num_qubits} qubits, not {number}")
         out = np.zeros((1, size), dtype=dtype)
