@@ -78,9 +78,14 @@ def test_a_warm_pool_that_is_never_used_leaves_no_process():
     assert not any(map(psutil.pid_exists, pids))
 
 
-def test_a_warm_pool_replaces_a_worker_that_dies_by_its_spare():
-    with procjob.Backend(lambda fn: fn(), workers=1, warmup=()) as backend:
-        until(lambda: len(backend.engine.worker_pids()) == 2)
+def test_a_warm_pool_replaces_a_worker_that_dies_by_its_spare(tmp_path):
+    def tell():
+        (tmp_path / str(os.getpid())).touch()
+
+    with procjob.Backend(lambda fn: fn(), workers=1, warmup=(), initializer=tell) as backend:
+        until(
+            lambda: len(list(tmp_path.iterdir())) == 2
+        )  # a spare that is still starting is overtaken by another worker
         first = set(backend.engine.worker_pids())
         with pytest.raises(procjob.WorkerDiedError):
             backend.run(lambda: os._exit(1)).result(DEADLINE)

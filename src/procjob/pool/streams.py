@@ -61,14 +61,18 @@ class Kept:
 
     def __init__(self) -> None:
         self._streams: dict[str, Any] = {name: getattr(sys, name) for name in _NAMES.values()}
-        self._files = {fd: file for fd in _NAMES if (file := _file(fd)) is not None}
-        self._copies = {fd: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in self._files}
+        self._files = {fd: _file(fd) for fd in _NAMES}
+        self._copies: dict[int, int] = {}
+        with contextlib.suppress(OSError):  # the initializer has closed one, or no descriptor is left
+            for fd in _NAMES:
+                self._copies[fd] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
 
     def restore(self) -> None:
         """Undo what a task has done to them: its neighbours shall not print into its file, or into none."""
-        for fd, file in self._files.items():
-            if _file(fd) != file and _file(self._copies[fd]) == file:
-                os.dup2(self._copies[fd], fd)
+        for fd, copy in self._copies.items():
+            file = self._files[fd]
+            if _file(fd) != file and _file(copy) == file:
+                os.dup2(copy, fd)
         for fd, name in _NAMES.items():
             if getattr(self._streams[name], "closed", False):
                 self._streams[name] = _opened(fd)
