@@ -36,20 +36,16 @@ def struck(call, number):
     return False
 
 
-def waiter_of(futures):
-    """A thread that waits for all of them, and has begun to."""
-    thread = threading.Thread(target=concurrent.futures.wait, args=(futures,), daemon=True)
-    thread.start()
-    waiting = threading.Event()
-
-    def look():
-        while not all(future._waiters for future in futures):
-            pass
-        waiting.set()
-
-    threading.Thread(target=look, daemon=True).start()
-    assert waiting.wait(DEADLINE)
-    return thread
+def waiters_of(future, count):
+    """Threads that wait for it, and have begun to."""
+    threads = [threading.Thread(target=concurrent.futures.wait, args=([future],), daemon=True) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + DEADLINE
+    while len(future._waiters) < count:  # no event tells
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    return threads
 
 
 def test_whoever_waits_is_told(tmp_path):
@@ -60,7 +56,7 @@ def test_whoever_waits_is_told(tmp_path):
             future = executor.submit(abs, -1)
             called = threading.Event()
             future.add_done_callback(lambda _, called=called: called.set())
-            waiters = [waiter_of([future]) for _ in range(2)]
+            waiters = waiters_of(future, 2)
             was_struck = struck(future.cancel, number)
             assert future.cancelled()
             release.touch()  # where the stop was not requested, the task's turn comes

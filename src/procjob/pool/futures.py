@@ -130,7 +130,7 @@ class TaskFuture(Future[T]):
             if self._state not in (CANCELLED_AND_NOTIFIED, FINISHED):
                 self._done_callbacks += (fn,)
                 return
-        self._invoke_callbacks()  # first those of before
+        self._invoke_callbacks()  # those that were added earlier come first
         self._owner.post(fn, self)
 
     def __reduce__(self) -> Never:

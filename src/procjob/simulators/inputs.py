@@ -16,7 +16,10 @@ from procjob.simulators.gates import Complexes
 from procjob.simulators.noise import NoiseModel
 from procjob.simulators.observables import Observable, pauli_sum
 from procjob.simulators.plan import Plan, Plans
+from procjob.simulators.sampling import Integers
 
+#: The number of the first point, or of every point.
+Numbers: TypeAlias = int | Sequence[int] | Integers
 #: Values of a circuit's parameters.
 Parameters: TypeAlias = ArrayLike | Mapping[str | Parameter, ArrayLike]
 
@@ -41,7 +44,7 @@ def checked_seed(seed: int | None) -> int:
     return secrets.randbits(64) if seed is None else _whole(seed, "seed", 0, ", or None to have one drawn")
 
 
-def checked_first(first: Any) -> tuple[int, int | Sequence[int]]:
+def checked_first(first: Any) -> tuple[int, Numbers]:
     """Numbers of the first circuit and of the first point, or of all points; an integer of NumPy's as one of Python's.
 
     Raises:
@@ -51,12 +54,13 @@ def checked_first(first: Any) -> tuple[int, int | Sequence[int]]:
     if not isinstance(first, Sequence) or len(first) != 2:
         raise TypeError(f"first must be the numbers of a circuit and of a point, not {first!r:.200}")
     circuit, point = first
-    found = _whole(circuit, "the first circuit", 0), point if np.ndim(point) else _whole(point, "the first point", 0)
     numbers = np.asarray(point)
-    if numbers.ndim and (numbers.ndim > 1 or numbers.dtype.kind not in "iu" or numbers.min(initial=0) < 0):
+    if not numbers.ndim:
+        return _whole(circuit, "the first circuit", 0), _whole(point, "the first point", 0)
+    if numbers.ndim > 1 or numbers.dtype.kind not in "iu" or numbers.min(initial=0) < 0:
         for number in point:  # those of any size
             _whole(number, "the number of a point", 0)
-    return found
+    return _whole(circuit, "the first circuit", 0), point
 
 
 def checked_flag(value: bool | None, name: str) -> bool:
@@ -273,9 +277,8 @@ def initial_states(
         out[0, number] = 1
         return out
     array = np.asarray(state)
-    tolerance = (
-        1e-5 if np.result_type(array.dtype, np.complex64) == np.complex64 else 1e-8
-    )  # of single precision, or double
+    is_single = np.result_type(array.dtype, np.complex64) == np.complex64
+    tolerance = 1e-5 if is_single else 1e-8
     given = array.astype(np.complex128)
     if given.shape not in {(size,), (*points, size)}:
         raise ValueError(f"initial_state must have shape ({size},) or {(*points, size)}, not {given.shape}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from procjob.simulators.observables import probabilities
 from procjob.simulators.sampling import Tally
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class CircuitResult:
     """Results of one circuit at all its points; None for what was not asked for. Equal if all values are.
 
@@ -32,11 +32,11 @@ class CircuitResult:
     points: tuple[int, ...]
     registers: tuple[Register, ...]
     num_clbits: int
-    tally: Tally | None = field(default=None, compare=False)
-    memory: NDArray[np.int64] | None = field(default=None, compare=False)
-    statevectors: Complexes | None = field(default=None, compare=False)
-    expectation_values: Reals | None = field(default=None, compare=False)
-    standard_errors: Reals | None = field(default=None, compare=False)
+    tally: Tally | None = None
+    memory: NDArray[np.int64] | None = None
+    statevectors: Complexes | None = None
+    expectation_values: Reals | None = None
+    standard_errors: Reals | None = None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, CircuitResult):

@@ -16,6 +16,7 @@ from procjob.simulators.division import Join, Run, divide
 from procjob.simulators.expressions import Reals
 from procjob.simulators.gates import Complexes
 from procjob.simulators.inputs import (
+    Numbers,
     Parameters,
     check_one_state,
     checked_batch,
@@ -89,7 +90,7 @@ class StatevectorSimulator:
         initial_state: int | ArrayLike | None = None,
         precision: Literal["double", "single"] = "double",
         keep_states: bool | None = None,
-        first: tuple[int, int | Sequence[int]] = (0, 0),
+        first: tuple[int, Numbers] = (0, 0),
     ) -> Result:
         """Simulate.
 
@@ -168,7 +169,7 @@ class _Options:
     observables: tuple[Observable, ...]
     dtype: np.dtype[np.complexfloating]
     keep_states: bool
-    first_point: int | Sequence[int]
+    first_point: Numbers
     batch: int | None
     expectations: dict[int, Expectation]
 

@@ -353,11 +353,12 @@ class CircuitTarget(Target):
     def run(self, columns: Mapping[str, Column], root: int, *, stop_at_error: bool) -> Outcome:
         """See `Target.run`."""
         count = len(next(iter(columns.values())))
-        numbers = [int.from_bytes(key[:8], "little") for key in point_keys(columns)] if self.seeded else [0] * count
+        keys = (key[:8] for key in point_keys(columns)) if self.seeded else [bytes(8)] * count
+        numbers = np.frombuffer(b"".join(keys), dtype="<u8")
         values = np.stack([columns[name].astype(np.float64) for name in self._plan.parameters], axis=1)
         return _together(lambda: self._run(values, root, numbers), count)
 
-    def _run(self, values: Column, root: int, numbers: list[int]) -> dict[str, Column]:
+    def _run(self, values: Column, root: int, numbers: Column) -> dict[str, Column]:
         result = self._simulator.run(
             self._plan,
             shots=self._shots if self.seeded else None,
