@@ -107,6 +107,7 @@ def test_results_that_could_not_be_written_are_refused_before_anything_runs(shel
         ("export .", ". is a folder; name the file of a store in it"),
         ("export thejob --store s.db --output /proc/x.csv", "/proc/x.csv cannot be written"),
         ("run /dev/zero", "more than 100,000,000 characters"),
+        ("sweep model.py:square --grid x=@/dev/zero", "axis x: /dev/zero has more than 100,000,000 characters; save its values as .npy"),
         ("run bell.qasm --seed 9223372036854775808", "--seed must be less than 2**63"),
         ("run bell.qasm --shots 9223372036854775808", "--shots must be less than 2**63"),
         ("sweep :f --grid x=1", "':f' names nothing; write module:name or file.py:name"),

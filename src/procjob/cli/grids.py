@@ -16,6 +16,8 @@ _Number = TypeVar("_Number", int, float)
 SYNTAX = (
     "name=start:stop:count (floats, both ends included), name=a,b,c or name=@file (.npy, or text with one value a line)"
 )
+#: Characters of a file of values; one without an end, such as a device, would be read until the memory is full.
+_MOST = 100_000_000
 
 
 def points_of(grid: Sequence[str], zipped: Sequence[str]) -> Points:
@@ -87,11 +89,15 @@ def _from_file(name: str, path: Path) -> Any:
     try:
         if path.suffix == ".npy":
             return np.load(path, allow_pickle=False)
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_MOST + 1)
     except FileNotFoundError:
         raise Usage(f"axis {name}: there is no file {path}") from None
     except (OSError, ValueError) as exc:
         raise Usage(f"axis {name}: {path} cannot be read: {exc}") from None
+    if len(text) > _MOST:
+        raise Usage(f"axis {name}: {path} has more than {_MOST:,} characters; save its values as .npy")
+    lines = [line.strip() for line in text.splitlines()]
     values = [line for line in lines if line and not line.startswith("#")]
     if not values:
         raise Usage(f"axis {name}: {path} has no values; it needs one a line")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from procjob.simulators.expressions import checked_number
@@ -59,7 +59,7 @@ class NoiseModel:
     rules: tuple[_Rule, ...] = ()
     readout_error: tuple[float, float] | None = None
 
-    def depolarizing(self, probability: float, *, gates: list[str] | None = None) -> NoiseModel:
+    def depolarizing(self, probability: float, *, gates: Iterable[str] | None = None) -> NoiseModel:
         """With this probability replace the state of the gate's qubits by the maximally mixed one.
 
         On m qubits each of the 4**m - 1 Pauli strings has probability / 4**m, as in Aer's ``depolarizing_error``.
@@ -70,7 +70,7 @@ class NoiseModel:
         """
         return self._with("depolarizing", gates, {"p": _probability(probability)})
 
-    def pauli(self, probabilities: Mapping[str, float], *, gates: list[str] | None = None) -> NoiseModel:
+    def pauli(self, probabilities: Mapping[str, float], *, gates: Iterable[str] | None = None) -> NoiseModel:
         """Apply X, Y or Z with these probabilities, to each qubit of the gate on its own.
 
         Raises:
@@ -83,7 +83,7 @@ class NoiseModel:
         _probability(sum(_probability(value) for value in probabilities.values()))
         return self._with("pauli", gates, probabilities)
 
-    def amplitude_damping(self, gamma: float, *, gates: list[str] | None = None) -> NoiseModel:
+    def amplitude_damping(self, gamma: float, *, gates: Iterable[str] | None = None) -> NoiseModel:
         """Let |1> decay to |0> with probability gamma, on each qubit of the gate.
 
         Raises:
@@ -106,13 +106,14 @@ class NoiseModel:
             if operation.qubits and (rule.gates is None or name in rule.gates):
                 yield from _channels(rule, operation.qubits)
 
-    def _with(self, kind: str, gates: list[str] | None, values: Mapping[str, float]) -> NoiseModel:
-        if isinstance(gates, str):
-            raise TypeError(f"gates must be a list of names, not the string {gates!r}")
-        for name in gates or ():
+    def _with(self, kind: str, gates: Iterable[str] | None, values: Mapping[str, float]) -> NoiseModel:
+        if isinstance(gates, str) or not isinstance(gates, Iterable | None):
+            raise TypeError(f"gates must be a list of names such as ['cx'], not {gates!r}")
+        names = None if gates is None else tuple(gates)
+        for name in names or ():
             if not _is_name(name):
                 raise ValueError(f"there is no gate {name!r}; names are such as 'x', 'cx', 'ccx', 'rz' or 'unitary'")
-        rule = _Rule(kind, None if gates is None else frozenset(gates), tuple(values.items()))
+        rule = _Rule(kind, None if names is None else frozenset(names), tuple(values.items()))
         return replace(self, rules=(*self.rules, rule))
 
 

@@ -249,6 +249,13 @@ def _run_circuit(
         plan.num_qubits,
         remedy="use fewer qubits or points, precision='single', or keep_states=False",
     )
+    check_memory(
+        2 * 2 * 8 * values.shape[1] * len(options.observables),  # with their errors; parts, then the whole
+        "{:,} expectation values at {:,} points",
+        len(options.observables),
+        values.shape[1],
+        remedy="use fewer points or observables at a time",
+    )
     _check_shots(plan, values.shape[1], options)
     unitary = plan.is_unitary
     check_one_state(unitary, options.shots, keep_states=options.keep_states)

@@ -170,12 +170,13 @@ def test_a_noise_model_that_makes_no_sense_is_refused(make, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: NoiseModel().depolarizing(0.1, gates="cx"), "list of names, not the string 'cx'"),
+        (lambda: NoiseModel().depolarizing(0.1, gates="cx"), r"a list of names such as \['cx'\], not 'cx'"),
+        (lambda: NoiseModel().pauli({"X": 0.1}, gates=5), r"a list of names such as \['cx'\], not 5"),
         (lambda: NoiseModel().pauli([("X", 0.1)]), "a mapping such as"),
         (lambda: NoiseModel().depolarizing("0.1"), "not '0.1'"),
         (lambda: StatevectorSimulator(noise="depolarizing"), "must be a NoiseModel or None, not 'depolarizing'"),
     ],
-    ids=["gates in text", "a list", "text", "no model"],
+    ids=["gates in text", "a number of gates", "a list", "text", "no model"],
 )
 def test_noise_of_a_wrong_type_is_refused(make, message):
     with pytest.raises(TypeError, match=message):

@@ -451,6 +451,8 @@ BAD = {
                        r"sampling 10,000,000,000,000 shots at 1 points needs [\d,]+ bytes, but .*fewer shots"),
     "too many outcomes to keep": (ONE, {"parameters": np.zeros((100_000, 1)), "shots": 10**8, "memory": True},
                                   MemoryError, "memory=False"),
+    "too many values": (ONE, {"parameters": np.zeros((1_000_000, 1)), "observables": ["Z"] * 9000, "shots": None},
+                        MemoryError, r"9,000 expectation values at 1,000,000 points needs [\d,]+ bytes, .*fewer points"),
     "no points": (ONE, {"parameters": np.empty((0, 1))}, ValueError, "no points"),
     "exact with reset": (Circuit(1).reset(0), {"shots": None}, ValueError, "no one state"),
     "states of trajectories": (Circuit(1).reset(0), {"keep_states": True}, ValueError, "no one state"),
