@@ -193,11 +193,19 @@ def test_cancels_from_many_threads_while_parts_end_deadlock_nothing(engine):
 
 
 class Squares:
-    """A simulator that can be divided: squares of a list of numbers, with the pid that made each."""
+    """A simulator that can be divided: squares of a list of numbers, with the pid that made each.
 
-    def __call__(self, numbers, *, offset=0):
+    With a folder to meet in, each part waits there until as many as have to come execute at the same time.
+    """
+
+    def __call__(self, numbers, *, offset=0, meet=None):
         procjob.report_progress(1, 1)
-        time.sleep(0.1)
+        if meet is not None:
+            folder, count = meet
+            (folder / str(numbers[0])).touch()
+            end = time.monotonic() + DEADLINE
+            while len(list(folder.iterdir())) < count and time.monotonic() < end:
+                time.sleep(0.005)
         return [(n * n + offset, os.getpid()) for n in numbers]
 
     def divide(self, numbers, options, pieces):
@@ -207,9 +215,9 @@ class Squares:
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2, 3])
-def test_a_backend_divides_a_run_of_a_divisible_simulator_among_its_workers(workers):
+def test_a_backend_divides_a_run_of_a_divisible_simulator_among_its_workers(workers, tmp_path):
     with procjob.Backend(Squares(), workers=workers) as backend:
-        result = backend.run(list(range(7)), offset=1).result(DEADLINE)
+        result = backend.run(list(range(7)), offset=1, meet=(tmp_path, max(1, workers))).result(DEADLINE)
     assert [square for square, _ in result] == [n * n + 1 for n in range(7)]
     assert len({pid for _, pid in result}) == max(1, workers)
 
