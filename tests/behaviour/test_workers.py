@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -397,3 +398,15 @@ def test_a_death_under_a_call_that_nobody_follows_is_counted_as_begun():
         with pytest.raises(procjob.WorkerDiedError, match="exited with code 5"):
             future.result(DEADLINE)
         assert pool.submit(abs, -1).result(DEADLINE) == 1
+
+
+def test_a_task_may_use_multiprocessing_with_any_start_method():
+    def start(method):
+        process = multiprocessing.get_context(method).Process(target=int)
+        process.start()
+        process.join(DEADLINE)
+        return process.exitcode
+
+    with procjob.Backend(start, workers=1) as backend:
+        for method in (None, *multiprocessing.get_all_start_methods()):
+            assert backend.run(method).result(DEADLINE) == 0

@@ -16,6 +16,7 @@ import socket
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Sequence
+from multiprocessing import get_start_method
 from multiprocessing import resource_tracker as multiprocessing_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import _children  # type: ignore[attr-defined]  # left out of its stubs
@@ -130,6 +131,8 @@ class WorkerProcess:
         self._lane = Lane(lane.detach())
         config = WorkerConfig(child_channel, child_out, child_err, page, permits, child_lane, os.getpid(), log_level)
         self._process = _Process(target=main, args=(config,), name="procjob-worker", env=environment)
+        # A task that uses multiprocessing finds it as it is in the script: loky's own method works for loky alone.
+        self._process._start_method = get_start_method(allow_none=True)
         try:
             start_trackers()
             self._process.start()
