@@ -133,6 +133,35 @@ def test_a_notebook_shows_what_a_job_prints_under_the_cell_that_ran_it():
     assert third == "simulating 2\n2"
 
 
+# ------------------------------------------------------------ in another process
+
+SPAWN = """
+import multiprocessing
+import procjob
+
+class Point:
+    x = 4
+
+def double(point):
+    point.x *= 2
+    return point
+
+def child():
+    with procjob.Backend(double, workers=1) as backend, procjob.ProcessPoolExecutor(1) as executor:
+        print(backend.run(Point()).result().x, isinstance(executor.submit(double, Point()).result(), Point))
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context("spawn").Process(target=child)
+    process.start()
+    process.join()
+"""
+
+
+def test_a_process_that_multiprocessing_has_spawned(tmp_path):
+    (tmp_path / "script.py").write_text(SPAWN)
+    assert python("script.py", cwd=tmp_path) == "8 True\n"
+
+
 # ------------------------------------------------------------ after a fork
 
 FORK = """

@@ -37,6 +37,9 @@ else:
 
 _PROTOCOL = pickle.HIGHEST_PROTOCOL
 
+if "__mp_main__" in sys.modules:  # the script, in a process that multiprocessing has spawned; no worker can import it
+    cloudpickle.register_pickle_by_value(sys.modules["__mp_main__"])
+
 
 # --- calls and values -------------------------------------------------------------------------------------------------
 
