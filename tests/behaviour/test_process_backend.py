@@ -218,6 +218,13 @@ def test_run_options_of_qiskits_own_layers_are_passed_on(engine):
     assert sum(backend.run(ghz(2), shots=10, meas_level=2, meas_return="single").result().get_counts().values()) == 10
 
 
+def test_no_shots_are_not_divided(engine):
+    circuit = QuantumCircuit(1, 1)
+    circuit.reset(0)
+    circuit.measure(0, 0)
+    assert ProcessBackend(AerSimulator(), engine=engine).run(circuit, shots=0).result(DEADLINE).results[0].shots == 0
+
+
 # ---------------------------------------------------------------- counts and results
 
 

@@ -80,7 +80,7 @@ class Simulation:
 
     def _shots_a_piece(self, run: Run, options: Mapping[str, Any], workers: int, shots: int | None) -> int | None:
         """Return what the user said, or divide where every shot is simulated for itself and no seed fixes the counts."""
-        if shots is None or any(map(saves, run.circuits)) or self._option("meas_return", options) == "avg":
+        if not shots or any(map(saves, run.circuits)) or self._option("meas_return", options) == "avg":
             return None  # what is saved in a circuit, or an average, cannot be joined
         noisy = self._noise(options) is not None
         most = self.max_shots or (self._option("max_shot_size", options) if noisy else None)
