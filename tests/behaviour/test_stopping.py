@@ -203,19 +203,20 @@ def test_memory_limit_counts_the_processes_that_a_task_starts():
             job.result(DEADLINE)
 
 
-def test_a_kill_reaches_the_processes_that_the_task_has_started():
-    def start_child(_):
+@pytest.mark.parametrize("stop", ["interrupt", "kill"])
+def test_a_stop_reaches_the_processes_that_the_task_has_started(stop):
+    def start_child(stop):
         import subprocess
         import sys
 
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         procjob.report_progress(child.pid)
-        hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 2**31 - 1)
+        time.sleep(600) if stop == "interrupt" else hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 2**31 - 1)
 
     import psutil
 
-    with procjob.Backend(start_child, workers=1, grace=0.1) as backend:
-        job = backend.run(0)
+    with procjob.Backend(start_child, workers=1, grace=DEADLINE if stop == "interrupt" else 0.1) as backend:
+        job = backend.run(stop)
         wait_for_progress(job)
         child = psutil.Process(int(job.progress().done))
         job.cancel()

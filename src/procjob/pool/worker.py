@@ -13,6 +13,7 @@ Invariants:
   remembered (`_missed`) and looked at on arming.
 - A worker whose task was interrupted in the middle of an import ends without sending Finished: half-imported packages
   would break the next task. The parent sees it end under a stopped task, as after a kill.
+- So does one whose interrupted task has left processes behind, which it kills: nothing of a stopped task goes on.
 - The worker never outlives its parent: PR_SET_PDEATHSIG on Linux, and a thread that waits for the channel to hang up.
 """
 
@@ -184,7 +185,8 @@ class Worker:
         session.bind_process(self._session)
         began, cpu_began = time.perf_counter(), time.process_time()
         kind, value, buffers = self._outcome(task, attempt, call)
-        if self._spoiled or os.getpid() != self._pid:  # a copy that the task made by fork is no second worker
+        copied = os.getpid() != self._pid  # by the task, by fork: it is no second worker
+        if copied or self._spoiled or (self._raised is not _nothing and _kill_children()):
             streams.flush()
             os._exit(0)
         usage = Usage(
@@ -331,12 +333,27 @@ def _watch_parent(channel_fd: int) -> None:
     hang_up = select.poll()
     hang_up.register(channel_fd, 0)  # no input events: only POLLHUP and POLLERR, which are always reported
     hang_up.poll()
-    import psutil
-
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            child.kill()
+    _kill_children()
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _kill_children() -> bool:
+    """Kill the processes that this one has started, and theirs; whether there was one that lived."""
+    if sys.platform == "linux":
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:  # there is none: the most frequent case, and this is quick
+            return False
+    killed = False
+    with contextlib.suppress(Exception):  # the tree cannot be read: no descriptor is left for it, say
+        import psutil
+
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if child.status() != psutil.STATUS_ZOMBIE:
+                    child.kill()
+                    killed = True
+    return killed
 
 
 def _take(file: Connection | IO[bytes]) -> int:
