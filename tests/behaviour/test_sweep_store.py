@@ -306,6 +306,26 @@ def test_a_cancel_while_the_store_is_locked_ends_the_sweep_all_the_same(tmp_path
         own.close()
 
 
+def test_a_cancel_while_the_end_is_written_is_in_the_store_too(tmp_path, engine):
+    class Value:
+        def __procjob_identity__(self):
+            return 1
+
+        def __reduce__(self):  # the points are kept when the sweep begins, and when all of them have been
+            if store.count_points(1):
+                cancelled.append(job.cancel())
+            return (int, (1,))
+
+    store, cancelled = Store(tmp_path / "s.db"), []
+    job = sweep(ready, [{"x": Value()}], engine=engine, store=store, wait=False)
+    job.wait_for_final_state(DEADLINE)
+    assert cancelled
+    assert cancelled[0]
+    assert job.status().name == "CANCELLED"
+    assert store.sweep(job.job_id()).status == "CANCELLED"
+    store.close()
+
+
 def test_a_store_that_vanishes_ends_the_sweep_with_what_is_there(tmp_path, engine):
     store = Store(tmp_path / "s.db")
     job = harmed(store, (tmp_path / "s.db").unlink, engine)

@@ -347,13 +347,18 @@ class Runner:
             bar.close()
         result = self._finish()
         if self._keeper is not None:
-            stopped = self._stopping or self._engine_gone
-            status = "CANCELLED" if stopped else "DONE" if self._failure is None else "ERROR"
+            told = None
             try:
-                self._keeper.end(status, result.points, self._failure)
+                while told != (status := self._status()):  # it may be cancelled while that is written
+                    self._keeper.end(status, result.points, self._failure)
+                    told = status
             finally:
                 self._keeper.close()
         return result
+
+    def _status(self) -> str:
+        """Return how it ends."""
+        return "CANCELLED" if self._stopping or self._engine_gone else "DONE" if self._failure is None else "ERROR"
 
     def _take_in(self, future: Future[Any]) -> None:
         """As `_receive`, while ending: what was finished in time is kept, and nothing more is asked for."""
