@@ -14,7 +14,7 @@ import enum
 import fractions
 import functools
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from pathlib import PurePath
 from struct import pack
@@ -79,10 +79,15 @@ class Encoder:
 
     Args:
         other: encodes the rest: called with the value and how a message calls it.
+        in_order: returns the members of a set in an order that is the same in every process, if the encoding of one depends on
+            those before it.
     """
 
-    def __init__(self, other: Callable[[Any, str], bytes]) -> None:
+    def __init__(
+        self, other: Callable[[Any, str], bytes], in_order: Callable[[Any, str], Iterable[Any]] | None = None
+    ) -> None:
         self._other = other
+        self._in_order = in_order
         self._open: list[int] = []
 
     def encode(self, value: Any, where: str) -> bytes:
@@ -103,7 +108,8 @@ class Encoder:
         if kind in (list, tuple):
             return _sequence(b"l" if kind is list else b"t", self._items(value, where))
         if kind in (set, frozenset):
-            return _sequence(b"S", sorted(self._items(value, where)))
+            members = value if self._in_order is None else self._in_order(value, where)
+            return _sequence(b"S", sorted(self._items(members, where)))
         if isinstance(value, Mapping) and kind in (dict, types.MappingProxyType):
             return _sequence(b"d", sorted(self._pairs(value, where)))
         if isinstance(value, np.ndarray) and kind is np.ndarray:
