@@ -555,6 +555,18 @@ def test_results_that_differ_in_anything_they_found_are_not_equal(partial, chang
     assert partial != replace(partial, **changed)
 
 
+def test_tables_of_pandas_are_compared_as_a_whole():
+    pd = pytest.importorskip("pandas")
+
+    def of(*values):
+        column = np.empty(2, dtype=object)
+        column[:] = values
+        return result_at(grid(x=[1, 2]), {"value": column})
+
+    assert of(pd.DataFrame({"a": [1.0, np.nan]}), pd.NA) == of(pd.DataFrame({"a": [1.0, np.nan]}), pd.NA)
+    assert of(pd.DataFrame({"a": [1.0, 2.0]}), pd.NA) != of(pd.DataFrame({"a": [1.0, 3.0]}), pd.NA)
+
+
 def test_objects_are_compared_by_type_and_content():
     def of(value):
         column = np.empty(1, dtype=object)
