@@ -335,6 +335,32 @@ def test_a_store_that_vanishes_ends_the_sweep_with_what_is_there(tmp_path, engin
     store.close()
 
 
+IN_A_WORKER = """
+import sys
+import procjob
+def energy(x):
+    return x * FACTOR
+def run(path):
+    return procjob.sweep(energy, procjob.grid(x=[1, 2, 3]), workers=0, store=path)
+with procjob.Backend(run, workers=1) as backend:
+    in_worker = backend.run(sys.argv[1]).result()
+print(in_worker["energy"].tolist(), run(sys.argv[1]).metadata["reused"])
+"""
+
+
+def test_a_sweep_in_a_worker_tells_a_function_of_the_script_from_a_changed_one(tmp_path):
+    def output(factor):
+        script = IN_A_WORKER.replace("FACTOR", factor)
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path / "s.db")],
+            capture_output=True, text=True, timeout=DEADLINE, check=True,
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    assert output("2") == "[2, 4, 6] 3"
+    assert output("100") == "[100, 200, 300] 3"
+
+
 TOGETHER = """
 import sys, time
 import procjob

@@ -238,7 +238,8 @@ def _globals_of(fn: types.FunctionType) -> Iterator[tuple[str, Any]]:
     for code in _codes(fn.__code__):
         for step in dis.get_instructions(code):
             if step.opname in ("LOAD_GLOBAL", "LOAD_NAME") and step.argval in fn.__globals__:
-                found[step.argval] = fn.__globals__[step.argval]
+                if step.argval != "__annotations__":  # of a class in the function; those of the module are found here
+                    found[step.argval] = fn.__globals__[step.argval]
             elif step.opname == "IMPORT_NAME":
                 found |= _imported(str(step.argval), fn)
     mentioned = {name for code in _codes(fn.__code__) for name in code.co_names}
@@ -281,13 +282,14 @@ def _installed() -> tuple[Path, ...]:
 
 def _is_own(module: str | None, spec: ModuleSpec | None = None) -> bool:
     """Whether a module is the user's own: neither built in, nor installed, nor procjob; ``spec``: of one that is not imported yet."""
-    if module is None:  # of code that was made by exec, say
+    # Code that was made by exec has none, say; the file of __main__ is another one in a worker.
+    if module is None or module == "__main__":
         return True
     if module.partition(".")[0] == "procjob" or module in sys.builtin_module_names or module == builtins.__name__:
         return False
     file = getattr(sys.modules.get(module), "__file__", None) or getattr(spec, "origin", None)
     if file is None:
-        return module == "__main__" or module not in sys.stdlib_module_names
+        return module not in sys.stdlib_module_names
     return _is_own_file(file)
 
 

@@ -125,6 +125,16 @@ def test_what_has_no_effect_is_not_noticed(old, new):
     assert parts_of(BASE) == parts_of(BASE.replace(old, new))
 
 
+def test_annotations_of_a_module_are_no_part_of_a_class_in_a_function():
+    source = """
+    def f(x):
+        class Local:
+            value: int = 1
+        return Local
+    """
+    assert parts_of(source) == parts_of(f"    unused: int = 5{source}")
+
+
 def test_the_name_of_a_function_is_no_part_of_what_it_is():
     one, other = made("def f(x): return x + 1"), made("def energy(x): return x + 1", "energy")
     assert list(fingerprint(one, "f").values()) == list(fingerprint(other, "energy").values())
