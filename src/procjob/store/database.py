@@ -149,11 +149,12 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         self._check_kind()
         identity = _identity(self.path)
+        has_journal = self._has_journal()  # before the look: another process may be making the store
         with contextlib.closing(sqlite3.connect(self._uri("mode=ro&immutable=1"), uri=True)) as look:
             # Without the journal, a file looks damaged that is just being written back, or could not be: pages are missing
             # at its end. This makes SQLite look at what is there; it is the mark that counts here.
             look.execute("PRAGMA writable_schema=ON")
-            if self._check_ours(look) == 0 and self._has_journal() and _pragma(look, "application_id") == 0:
+            if self._check_ours(look) == 0 and has_journal and _pragma(look, "application_id") == 0:
                 raise StoreError(  # ours is marked before it has one
                     f"the store {self.path} is a SQLite file of something else: it has a journal and no mark of procjob; "
                     "name another file"

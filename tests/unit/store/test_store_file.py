@@ -410,6 +410,36 @@ def test_processes_that_make_the_same_store_at_once_all_write_to_one(tmp_path):
         assert store.get_points(1, [(3_199).to_bytes(16)])[(3_199).to_bytes(16)].value == 3_199
 
 
+def test_a_store_that_another_process_makes_at_any_moment_of_its_opening_is_opened(tmp_path):
+    with Store(tmp_path / "made.db") as made:
+        made.target_id(ENERGY)
+        files = {ending: (tmp_path / f"made.db{ending}").read_bytes() for ending in ("", "-wal")}
+    moment, reached = 0, True
+    while reached:
+        path = tmp_path / f"{moment}.db"
+        left, connected, reached = moment, 0, False
+
+        def on_call(_frame, event, function, path=path):
+            nonlocal left, connected, reached
+            if event == "c_call" and not reached:
+                connected += function is sqlite3.connect
+                if left == 0 and connected < 2:  # the first one is to look at it
+                    reached = True
+                    for ending, content in files.items():
+                        Path(f"{path}{ending}").write_bytes(content)
+                left -= 1
+
+        sys.setprofile(on_call)
+        try:
+            store = Store(path)
+        finally:
+            sys.setprofile(None)
+        assert len(store.targets()) == reached
+        store.close()
+        moment += 1
+    assert moment > 10
+
+
 def test_threads_share_a_store(tmp_path):
     with Store(tmp_path / "some.db") as store:
         target = store.target_id(ENERGY)
