@@ -84,6 +84,38 @@ def test_a_thread():
     assert python("-c", IN_A_THREAD) == PRINTED
 
 
+CACHED = """
+import fnmatch
+import functools
+
+import procjob
+
+
+@functools.cache
+def fibonacci(n):
+    return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+
+
+class Model:
+    @functools.lru_cache(maxsize=4)
+    def energy(self, n):
+        return fibonacci(n) + LENGTH(())
+
+
+LENGTH = functools.lru_cache(len)
+LIBRARY = fnmatch._compile_pattern  # goes by its name
+with procjob.ProcessPoolExecutor(1) as executor:
+    print(executor.submit(fibonacci, 60).result(), executor.submit(Model().energy, 50).result())
+    print(executor.submit(lambda: LIBRARY is fnmatch._compile_pattern).result())
+    print(executor.submit(lambda: (LENGTH.cache_parameters(), fibonacci(9), fibonacci.cache_info().currsize)).result())
+"""
+
+
+def test_functions_with_a_cache_travel_with_the_script():
+    printed = "1548008755920 12586269025\nTrue\n({'maxsize': 128, 'typed': False}, 34, 10)\n"
+    assert python("-c", CACHED) == printed
+
+
 # ------------------------------------------------------------ a notebook
 
 CELLS = [

@@ -13,12 +13,15 @@ Invariants:
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 import sys
 import traceback
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -160,11 +163,37 @@ def loaded(load: Callable[[Any], Any], data: Any, *, what: str | Callable[[], st
         raise RemoteError(f"{name} could not be unpickled: {describe(error)}") from error
 
 
+def _reduced_cache(cached: Any) -> str | tuple[Any, ...]:
+    """Reduce a function with a cache: to its name if a worker finds it there, else to the function, with an empty cache."""
+    wrapped = cached.__wrapped__
+
+    def named() -> Any:
+        return attrgetter(cached.__qualname__)(sys.modules[cached.__module__])
+
+    if _is_left_to_pickle(wrapped) and guarded(named, None) is cached:
+        return str(cached.__qualname__)
+    return _with_cache, (wrapped, cached.cache_parameters())
+
+
+def _with_cache(fn: Callable[..., Any], parameters: Mapping[str, Any]) -> Callable[..., Any]:
+    cached: Callable[..., Any] = functools.lru_cache(**parameters)(fn)
+    return cached
+
+
+_TABLE, *_TABLES = cloudpickle.Pickler.dispatch_table.maps  # each table more takes time for each object
+
+
+class _Pickler(Pickler):
+    """That of cloudpickle, which sends functions of a script with all they need, but of their caches the names only."""
+
+    dispatch_table: Any = ChainMap({**_TABLE, functools._lru_cache_wrapper: _reduced_cache}, *_TABLES)  # noqa: RUF012  (as typeshed)
+
+
 def _pickle(value: object, buffers: Buffers | None = None) -> bytes:
     if type(value) in ATOMS:  # cloudpickle would do the same, more slowly
         return pickle.dumps(value, _PROTOCOL)
     file = io.BytesIO()
-    Pickler(file, _PROTOCOL, buffer_callback=None if buffers is None else buffers.keeps).dump(value)
+    _Pickler(file, _PROTOCOL, buffer_callback=None if buffers is None else buffers.keeps).dump(value)
     return file.getvalue()
 
 
