@@ -50,7 +50,7 @@ class _Fingerprint:
 
     def __init__(self) -> None:
         self.parts: dict[str, bytes] = {}
-        self._encoder = Encoder(self._other, self._in_order)
+        self._encoder = Encoder(self._other, self._in_order, self._code_of_class)
         self._known: dict[int, str] = {}
         self._kept: list[Any] = []  # so that no id is used twice
 
@@ -135,6 +135,10 @@ class _Fingerprint:
         self.add(label, value)
         return b""
 
+    def _code_of_class(self, cls: type, where: str) -> bytes:
+        """What an object of plain data can do: nothing that counts unless its class is the user's own."""
+        return self._own(cls, where) if _is_own(cls.__module__) else b""
+
     def _class(self, cls: type, where: str) -> bytes:
         skipped = {"__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__", "__static_attributes__", "__annotations__",
                    "__annotate_func__", "__annotations_cache__", "__abstractmethods__", "_abc_impl", "__slotnames__"}  # fmt: skip
@@ -143,7 +147,8 @@ class _Fingerprint:
             for name, value in vars(cls).items()
             if name not in skipped and not isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType))
         }
-        return b"Y" + self._encoded([list(cls.__bases__), members], where)
+        own = [type(cls)] if _is_own(type(cls).__module__) else []
+        return b"Y" + self._encoded([list(cls.__bases__), members, *own], where)
 
     def _code(self, code: types.CodeType, where: str) -> bytes:
         """Encode instructions and the constants that they use: a docstring is none of these."""

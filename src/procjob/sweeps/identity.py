@@ -81,13 +81,18 @@ class Encoder:
         other: encodes the rest: called with the value and how a message calls it.
         in_order: returns the members of a set in an order that is the same in every process, if the encoding of one depends on
             those before it.
+        code: encodes what a class is beside its name, if that counts.
     """
 
     def __init__(
-        self, other: Callable[[Any, str], bytes], in_order: Callable[[Any, str], Iterable[Any]] | None = None
+        self,
+        other: Callable[[Any, str], bytes],
+        in_order: Callable[[Any, str], Iterable[Any]] | None = None,
+        code: Callable[[type, str], bytes] | None = None,
     ) -> None:
         self._other = other
         self._in_order = in_order
+        self._code = code or (lambda _, __: b"")
         self._open: list[int] = []
 
     def encode(self, value: Any, where: str) -> bytes:
@@ -121,15 +126,17 @@ class Encoder:
         if own is not None:
             return b"o" + text(name_of(kind)) + self.encode(own(value), f"the __procjob_identity__() of {where}")
         if isinstance(value, enum.Enum):
-            return b"e" + text(name_of(kind)) + text(value.name or repr(value.value))  # no flag at all has no name
+            name = text(value.name or repr(value.value))  # no flag at all has no name
+            return b"e" + text(name_of(kind)) + name + self._code(kind, where)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-            return b"D" + text(name_of(kind)) + _sequence(b"d", sorted(self._pairs(fields, where)))
+            pairs = _sequence(b"d", sorted(self._pairs(fields, where)))
+            return b"D" + text(name_of(kind)) + pairs + self._code(kind, where)
         if isinstance(value, _TEXTUAL):
             package = kind.__module__.partition(".")[0]  # Python 3.13 has paths in a module of pathlib
-            return b"x" + text(f"{package}.{kind.__qualname__}") + text(repr(value))
+            return b"x" + text(f"{package}.{kind.__qualname__}") + text(repr(value)) + self._code(kind, where)
         if isinstance(value, tuple) and hasattr(kind, "_fields"):
-            return _sequence(b"n" + text(name_of(kind)), self._items(value, where))
+            return _sequence(b"n" + text(name_of(kind)), self._items(value, where)) + self._code(kind, where)
         return self._other(value, where)
 
     def _items(self, values: Any, where: str) -> list[bytes]:

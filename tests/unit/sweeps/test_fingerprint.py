@@ -200,6 +200,22 @@ def test_each_kind_of_target_shows_its_changes(one, other):
     assert list(parts_of(one).values()) != list(parts_of(other).values())
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import dataclasses\n@dataclasses.dataclass\nclass C:\n a: int\n def run(self, x): return x\nc = C(1)",
+        "import collections\nclass C(collections.namedtuple('N', 'a')):\n def run(self, x): return x\nc = C(1)",
+        "import enum\nclass C(enum.Enum):\n A = 1\n def run(self, x): return x\nc = C.A",
+        "import fractions\nclass C(fractions.Fraction):\n def run(self, x): return x\nc = C(1)",
+        "class M(type):\n def run(self, x): return x\nclass C(metaclass=M): pass\nc = C",
+    ],
+    ids=["dataclass", "named tuple", "member", "fraction", "class"],
+)
+def test_data_show_the_changes_of_their_class(source):
+    for target in ("\ndef f(x): return c.run(x)", "\nf = c.run", "\ndef f(x, c=c): return c.run(x)"):
+        assert parts_of(source + target) != parts_of(source.replace("return x", "return -x") + target)
+
+
 def test_cycles_of_data_and_classes_end():
     source = """
     class Node:
