@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import sqlite3
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 import procjob
-from procjob import Store, grid, sweep, vectorized, zipped
+from procjob import Store, SweepResult, grid, sweep, vectorized, zipped
 from procjob.engine import ProcessEngine
 from procjob.errors import StoreError
 from procjob.sweeps.points import from_spec
@@ -333,6 +334,40 @@ def test_a_store_that_vanishes_ends_the_sweep_with_what_is_there(tmp_path, engin
         job.result(DEADLINE)
     check_what_is_left(job)
     store.close()
+
+
+def models(factor):
+    @dataclasses.dataclass
+    class Model:
+        x: int
+
+        def energy(self):
+            return factor * self.x
+
+    return [Model(1), Model(2)]
+
+
+def energy(model):
+    return model.energy()
+
+
+def test_values_whose_class_has_changed_are_other_points(tmp_path):
+    with Store(tmp_path / "s.db", allow_pickle=True) as store:
+        first = sweep(energy, grid(model=models(2)), workers=0, store=store)
+        changed = sweep(energy, grid(model=models(100)), workers=0, store=store)
+        assert (changed["energy"].tolist(), changed.metadata["reused"]) == ([100, 200], 0)
+        again = sweep(energy, iter([{"model": model} for model in models(2)]), workers=0, store=store)
+        assert (again["energy"].tolist(), again.metadata["reused"]) == ([2, 4], 2)
+        for result in (first, changed, again):
+            found = SweepResult.from_store(store, result.metadata["sweep_id"])
+            assert found["energy"].tolist() == result["energy"].tolist()
+            assert "classes" not in found.metadata
+
+
+def test_with_a_version_of_the_users_own_a_changed_class_is_the_users_affair(tmp_path):
+    for factor, reused in ((2, 0), (100, 2)):
+        result = sweep(energy, grid(model=models(factor)), workers=0, store=tmp_path / "s.db", version="1")
+        assert (result["energy"].tolist(), result.metadata["reused"]) == ([2, 4], reused)
 
 
 IN_A_WORKER = """

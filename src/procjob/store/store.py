@@ -197,7 +197,7 @@ class Store:
         self._sweeps.put(record)
 
     def end_sweep(self, record: SweepRecord, *, timeout: float | None = None) -> None:
-        """Keep how a sweep has ended: its status, time, points and error; one that was deleted meanwhile is not made again.
+        """Keep how a sweep has ended: its status, time, points, provenance and error; one that was deleted meanwhile is not made again.
 
         If this fails, it is tried again when this process asks the file for sweeps.
 

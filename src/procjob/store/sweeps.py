@@ -167,7 +167,7 @@ class SweepTable:
 
     def _write_end(self, record: SweepRecord, timeout: float | None) -> None:
         row = dict(zip(COLUMNS, _row(record), strict=True))
-        names = ("status", "updated", "points", "points_data", "error")
+        names = ("status", "updated", "points", "points_data", "provenance", "error")
         with self._database.write(timeout) as connection:
             connection.execute(
                 f"UPDATE sweeps SET {', '.join(f'{name}=?' for name in names)} WHERE sweep_id = ?",

@@ -53,8 +53,16 @@ def same(one: Any, other: Any) -> bool:
         case list() | tuple():
             return len(one) == len(other) and all(map(same, one, other))
         case _:
-            equals = getattr(one, "equals", None)  # of a table of pandas, whose == is a table
-            return one is other or bool(one == other if equals is None else equals(other))
+            return one is other or _equal(one, other)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except ValueError:  # of two tables of pandas, == is a table, which is neither true nor false
+        if not hasattr(one, "equals"):
+            raise
+        return bool(one.equals(other))
 
 
 def _same_arrays(one: Column, other: Column) -> bool:

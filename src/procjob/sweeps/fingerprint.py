@@ -16,7 +16,7 @@ import importlib.util
 import sys
 import sysconfig
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.machinery import ModuleSpec
 from itertools import pairwise
 from pathlib import Path
@@ -43,6 +43,31 @@ def fingerprint(target: Any, name: str) -> dict[str, str]:
     found = _Fingerprint()
     found.add(name, target)
     return {where: digest(encoded).hex() for where, encoded in found.parts.items()}
+
+
+class Classes:
+    """What the user's own classes are of which there are values in points: a point is another one if that of a value has changed.
+
+    Args:
+        known: what was found before, of each class by its name.
+        fixed: these are all that count.
+    """
+
+    def __init__(self, known: Mapping[str, str] | None = None, *, fixed: bool = False) -> None:
+        self.known = dict(known or {})
+        self._fixed = fixed
+
+    def code(self, cls: type, where: str) -> bytes:
+        """See `procjob.sweeps.identity.Encoder`.
+
+        Raises:
+            NoIdentity: something that the class is made of has none.
+        """
+        name = name_of(cls)
+        if name not in self.known and not self._fixed and _is_own(cls.__module__):
+            parts = fingerprint(cls, where)
+            self.known[name] = digest(*(part.encode() for part in parts.values())).hex()
+        return text(self.known[name]) if name in self.known else b""
 
 
 class _Fingerprint:

@@ -200,8 +200,14 @@ def name_of(thing: Any) -> str:
 # ---------------------------------------------------------------- points
 
 
-def point_keys(columns: Mapping[str, np.ndarray[Any, Any]]) -> list[bytes]:
+def point_keys(
+    columns: Mapping[str, np.ndarray[Any, Any]], code: Callable[[type, str], bytes] | None = None
+) -> list[bytes]:
     """Return the key of each point: 16 bytes of its axes and values, whatever their order.
+
+    Args:
+        columns: the values of each axis, shape (points,).
+        code: see `Encoder`.
 
     Raises:
         NoIdentity: a value has none.
@@ -210,8 +216,10 @@ def point_keys(columns: Mapping[str, np.ndarray[Any, Any]]) -> list[bytes]:
     head = digest(*(name.encode() for name in names))
     if all(columns[name].dtype in (np.float64, np.int64) for name in names):
         return _keys_of_numbers(head, [columns[name] for name in names])
+    encoder = Encoder(_refuse, code=code)
     coded = [
-        [encode(value, f"the value {value!r:.50} of axis {name}") for value in columns[name].tolist()] for name in names
+        [encoder.encode(value, f"the value {value!r:.50} of axis {name}") for value in columns[name].tolist()]
+        for name in names
     ]
     return [digest(head, *parts) for parts in zip(*coded, strict=True)]
 

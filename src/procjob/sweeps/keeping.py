@@ -19,6 +19,7 @@ from procjob.store import PointRecord, Store, SweepRecord
 from procjob.store import Target as StoredTarget
 from procjob.sweeps.chunks import Chunk
 from procjob.sweeps.columns import Column, columns_of, unpacked
+from procjob.sweeps.fingerprint import Classes
 from procjob.sweeps.gathered import Gathered
 from procjob.sweeps.identity import digest, point_keys
 from procjob.sweeps.points import Points, Stream, rows
@@ -62,6 +63,11 @@ class StoreKeeper:
         self._gathered = gathered
         self._seeded = target.seeded
         self._failed = False
+        self._classes = Classes(fixed=target.version is not None)
+        if isinstance(points, Points):  # now, for the record
+            for name, values in points.axes():
+                if values.dtype == object:
+                    point_keys({name: values}, self._classes.code)
         parts = target.parts()
         stored = StoredTarget(
             target.name, digest(*(f"{name}={parts[name]}".encode() for name in sorted(parts))).hex(), parts
@@ -86,7 +92,7 @@ class StoreKeeper:
             points=points.spec() if isinstance(points, Points) else None,
             metadata=metadata,
             tags=tags,
-            provenance={**provenance, "seeded": target.seeded, "drawn": seed is None},
+            provenance={**provenance, "seeded": target.seeded, "drawn": seed is None, "classes": self._classes.known},
         )
 
     def close(self) -> None:
@@ -112,7 +118,7 @@ class StoreKeeper:
         return len(finished)
 
     def _keys(self, columns: Mapping[str, Column]) -> list[bytes]:
-        return store_keys(columns, self.seed if self._seeded else None)
+        return store_keys(columns, self.seed if self._seeded else None, self._classes)
 
     def sift(self, chunk: Chunk) -> Chunk:
         """See `Keeper.sift`."""
@@ -168,9 +174,9 @@ def noted(tags: tuple[str, ...], metadata: Mapping[str, Any]) -> dict[str, Any]:
     return ({"tags": list(tags)} if tags else {}) | ({"metadata": dict(metadata)} if metadata else {})
 
 
-def store_keys(columns: Mapping[str, Column], seed: int | None) -> list[bytes]:
-    """Return the keys of points in a store: those of their values, and of the seed where results depend on it."""
-    keys = point_keys(columns)
+def store_keys(columns: Mapping[str, Column], seed: int | None, classes: Classes) -> list[bytes]:
+    """Return the keys of points in a store: those of their values with what these can do, and of the seed where results depend on it."""
+    keys = point_keys(columns, classes.code)
     return keys if seed is None else [digest(key, str(seed).encode()) for key in keys]
 
 

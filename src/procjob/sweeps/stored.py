@@ -11,6 +11,7 @@ import numpy as np
 from procjob.errors import RemoteError, StoreError
 from procjob.store import Store, SweepRecord
 from procjob.sweeps.columns import columns_of
+from procjob.sweeps.fingerprint import Classes
 from procjob.sweeps.gathered import Gathered
 from procjob.sweeps.keeping import noted, store_keys
 from procjob.sweeps.points import Points, from_spec
@@ -20,7 +21,7 @@ from procjob.sweeps.targets import Outcome
 #: Points that are read at a time.
 _BATCH = 4096
 #: Provenance that is for the store alone.
-_INTERNAL = frozenset({"seeded", "drawn", "process"})
+_INTERNAL = frozenset({"seeded", "drawn", "process", "classes"})
 
 
 def load_sweep(store: Store | str | os.PathLike[str], sweep_id: str) -> SweepResult:
@@ -60,7 +61,8 @@ def points_of(record: SweepRecord) -> Points:
 
 def _read(store: Store, record: SweepRecord, points: Points, part: range, gathered: Gathered) -> None:
     seed = record.seed if record.provenance.get("seeded", True) else None
-    keys = store_keys(points.columns(part.start, part.stop), seed)
+    classes = Classes(record.provenance.get("classes"), fixed=True)
+    keys = store_keys(points.columns(part.start, part.stop), seed, classes)
     found = store.get_points(record.target_id, keys, columns=("key", "status", "value", "error", "seconds"))
     done = [at for at, key in enumerate(keys) if key in found and found[key].status == "DONE"]
     if done:

@@ -66,11 +66,13 @@ class Target(ABC):
     Attributes:
         name: of the function or circuit; the result's, if it has no names of its own.
         seeded: whether it draws random numbers, so that a point's result depends on the seed of the sweep.
+        version: what the user says instead of its code.
         first: points of the first chunks, as long as nobody knows how long a point takes.
     """
 
     name: str
     seeded: bool
+    version: str | None
     first: int = 1
 
     @abstractmethod
@@ -128,7 +130,7 @@ class _Called(Target):
     def __init__(self, fn: Callable[..., Any], version: str | None) -> None:
         self.name = _name_of(fn)
         self._fn = fn
-        self._version = version
+        self.version = version
         self._signature = _signature(fn)
         self._fixed = _fixed(fn)
         self._random: tuple[str, ...] = ()
@@ -158,8 +160,8 @@ class _Called(Target):
 
     def parts(self) -> dict[str, str]:
         """See `Target.parts`."""
-        if self._version is not None:  # it stands for the code, not for what the code is called with
-            return {"version": self._version} | (fingerprint(self._fixed, "arguments") if self._fixed else {})
+        if self.version is not None:  # it stands for the code, not for what the code is called with
+            return {"version": self.version} | (fingerprint(self._fixed, "arguments") if self._fixed else {})
         return fingerprint(self._fn, self.name)
 
 
@@ -312,7 +314,7 @@ class CircuitTarget(Target):
         by_name = named(observables)
         self._labels = list(by_name)
         self._observables = checked_observables([_plain(each) for each in by_name.values()] or None)
-        self._version = version
+        self.version = version
         for observable in self._observables:
             pauli_sum(observable, self._plan.num_qubits)
         check_one_state(self._plan.is_unitary, self._shots, keep_states=None)
@@ -346,7 +348,7 @@ class CircuitTarget(Target):
     def parts(self) -> dict[str, str]:
         """See `Target.parts`."""
         options = {"shots": self._shots, "observables": dict(zip(self._labels, self._observables, strict=True))}
-        made_of = fingerprint(self._circuit, "circuit") if self._version is None else {"version": self._version}
+        made_of = fingerprint(self._circuit, "circuit") if self.version is None else {"version": self.version}
         # Of counts, not of exact values: points of another stream would not have the bits of a sweep run in one go.
         return made_of | fingerprint(options, "options") | ({"stream": str(STREAM)} if self.seeded else {})
 
