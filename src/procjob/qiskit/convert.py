@@ -33,7 +33,7 @@ from qiskit.exceptions import QiskitError
 
 from procjob.qiskit.expressions import angle_of
 from procjob.simulators.circuit import Circuit
-from procjob.simulators.expressions import Angle
+from procjob.simulators.expressions import Angle, Parameter
 from procjob.simulators.gates import GATES
 
 #: Qiskit's name of a gate without controls: ours.
@@ -79,6 +79,8 @@ def from_qiskit(circuit: QuantumCircuit) -> Circuit:
         raise ValueError(f"circuit {circuit.name!r} has no qubits")
     target = Circuit(circuit.num_qubits)
     _Converter(target, circuit.name, _add_registers(target, circuit)).convert(circuit, range(circuit.num_qubits))
+    for name in sorted({parameter.name for parameter in circuit.parameters} - set(target.parameters)):
+        target.global_phase(0 * Parameter(name))  # of delays, or x - x: still the circuit's, and given a value
     return target
 
 
@@ -201,7 +203,7 @@ class _Converter:
             base, controls, qubits = gate.base_gate, qubits[: gate.num_ctrl_qubits], qubits[gate.num_ctrl_qubits :]
             open_controls = [q for n, q in enumerate(controls) if not gate.ctrl_state >> n & 1]
         known = self._known(base, gate.params)
-        if known is None:
+        if known is None or base.num_qubits != len(qubits):  # several targets, as of an MCMTGate
             return False
         for qubit in open_controls:
             self._append_gate("x", [qubit], [], [], condition)
@@ -217,7 +219,10 @@ class _Converter:
             raise self._unsupported(operation)
         for modifier in operation.modifiers:
             if isinstance(modifier, ControlModifier):
-                gate = gate.control(modifier.num_ctrl_qubits, ctrl_state=modifier.ctrl_state, annotated=False)
+                try:
+                    gate = gate.control(modifier.num_ctrl_qubits, ctrl_state=modifier.ctrl_state, annotated=False)
+                except QiskitError:  # as of a permutation
+                    raise self._unsupported(operation) from None
             elif isinstance(modifier, InverseModifier):
                 gate = gate.inverse()
             else:

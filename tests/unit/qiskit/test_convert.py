@@ -16,6 +16,8 @@ from qiskit.circuit import (
 from qiskit.circuit.library import (
     C3XGate,
     CUGate,
+    MCMTGate,
+    PermutationGate,
     QFTGate,
     RXGate,
     SGate,
@@ -105,6 +107,12 @@ def test_a_gate_of_the_users_may_have_the_name_of_another(name, num_qubits):
     assert_same(circuit)
 
 
+def test_a_gate_on_several_targets_under_several_controls_is_the_same_operator():
+    circuit = QuantumCircuit(4)
+    circuit.append(MCMTGate(SGate(), 2, 2, ctrl_state=1), [2, 0, 3, 1])
+    assert_same(circuit)
+
+
 @pytest.mark.parametrize("annotated", [False, True])
 @pytest.mark.parametrize("ctrl_state", [0, 1])
 def test_a_cu_keeps_its_phase_with_an_open_control_and_with_more_controls(ctrl_state, annotated):
@@ -139,6 +147,18 @@ def test_parameters_stay_free_and_keep_their_names_and_formulas():
     values = {p: 0.1 + 0.15 * n for n, p in enumerate(circuit.parameters)}
     bound = converted.bind({p.name: value for p, value in values.items()})
     np.testing.assert_allclose(operator_of(bound), Operator(circuit.assign_parameters(values)).data, atol=1e-12)
+
+
+def test_parameters_that_the_state_does_not_depend_on_are_kept():
+    theta, pause = Parameter("theta"), Parameter("pause")
+    circuit = QuantumCircuit(1)
+    circuit.h(0)
+    circuit.delay(pause, 0)
+    circuit.rz(theta - theta, 0)
+    converted = from_qiskit(circuit)
+    assert converted.parameters == ("pause", "theta")
+    bound = operator_of(converted.bind({"pause": 100.0, "theta": 0.5}))
+    np.testing.assert_allclose(bound, operator_of(from_qiskit(circuit.assign_parameters([100.0, 0.5]))), atol=1e-12)
 
 
 def test_an_angle_may_have_thousands_of_terms():
@@ -251,6 +271,10 @@ def test_what_the_simulator_does_not_have_is_named():
         circuit.x(0)
     with pytest.raises(ValueError, match="circuit 'loop' has the instruction 'for_loop'"):
         from_qiskit(circuit)
+    permuted = QuantumCircuit(3, name="permuted")
+    permuted.append(PermutationGate([1, 0]).control(1, annotated=True), [0, 1, 2])
+    with pytest.raises(ValueError, match="circuit 'permuted' has the instruction 'annotated'"):
+        from_qiskit(permuted)
     with pytest.raises(TypeError, match="must be a qiskit QuantumCircuit, not 'OPENQASM'"):
         from_qiskit("OPENQASM")
 
