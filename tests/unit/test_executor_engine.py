@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import pytest
 
+from procjob import WorkerDiedError
 from procjob.engine import Task
 from procjob.engine.executor import ExecutorEngine
 
@@ -46,3 +47,18 @@ def test_a_task_that_ends_after_a_close_has_its_callbacks_called_one_at_a_time_i
             assert told.acquire(timeout=DEADLINE)
         engine.close()
     assert called == ["procjob-callbacks"] * 2
+
+
+@pytest.mark.parametrize(("brought", "message"), [(None, "it returned None"), (SystemExit(3), "SystemExit: 3")])
+def test_a_task_of_which_an_executor_brings_back_something_else_is_lost(brought, message):
+    class Careless(Executor):
+        def submit(self, fn, /, *args, **kwargs):
+            future = Future()
+            (future.set_exception if isinstance(brought, BaseException) else future.set_result)(brought)
+            return future
+
+    engine = ExecutorEngine(Careless())
+    future = engine.submit(Task(int), lambda _: None)
+    with pytest.raises(WorkerDiedError, match=message):
+        future.result(DEADLINE)
+    engine.close()

@@ -72,8 +72,10 @@ class ExecutorEngine(WorkerlessEngine):
         cancelled = future.inner.cancelled()
         if not cancelled:
             try:
-                remote: _Remote = future.inner.result()
-            except Exception as exc:  # noqa: BLE001  (the executor's own: that of the task is inside the result)
+                remote = future.inner.result()
+                if not isinstance(remote, _Remote):
+                    raise TypeError(f"it returned {remote!r} in place of what the call returns")
+            except BaseException as exc:  # noqa: BLE001  (the executor's own: that of the task is inside the result)
                 exception = WorkerDiedError(f"the executor lost {named(describe)}: {foreign.describe(exc)}")
                 exception.__cause__ = exc
             else:
