@@ -28,7 +28,7 @@ class StatevectorBackend(BackendV2):
 
     ``run`` takes ``shots``, ``seed_simulator``, ``memory``, ``precision`` and ``parameter_binds``. Its random numbers
     are those of `procjob.simulators.sampling`, so its counts are not those of Aer. Circuits are returned without counts
-    if they measure nothing.
+    if they have no classical bits; bits that nothing is measured into are 0.
 
     Args:
         simulator: with its noise.
