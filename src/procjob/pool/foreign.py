@@ -50,9 +50,9 @@ def type_name(value: object) -> str:
     return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 
-def text_of(exc: BaseException) -> str:
-    """Return the text of an exception."""
-    return guarded(lambda: clip(str(exc), MAX_TEXT), "<its str() failed>")
+def text_of(value: object) -> str:
+    """Return the text of an exception, or of any other value."""
+    return guarded(lambda: clip(str(value), MAX_TEXT), "<its str() failed>")
 
 
 def short_repr(key: object) -> str:

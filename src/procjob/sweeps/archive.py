@@ -15,8 +15,7 @@ import io
 import json
 import os
 import uuid
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +49,10 @@ def save(result: SweepResult, path: Path) -> Path:
         "version": _VERSION,
         "seed": _plain(result.seed, "the seed"),
         "target": result.target,
-        "metadata": {name: _plain(value, f"metadata {name!r}") for name, value in result.metadata.items()},
-        "fixed": {name: _plain(value, f"axis {name!r}") for name, value in result.fixed.items()},
-        "dimensions": dimensions,
-        "columns": columns,
+        "metadata": _named(result.metadata, "metadata"),
+        "fixed": _named(result.fixed, "axis"),
+        "dimensions": [_named(axes, "axis") for axes in dimensions],
+        "columns": _named(columns, "column"),
         "errors": {str(at): error_text(error) for at, error in result.errors.items()},
     }
     _write(path, {"header": _as_bytes(header), **entries})
@@ -73,11 +72,10 @@ def load(path: Path) -> SweepResult:
                         f"it has version {header['version']}, this procjob reads up to {_VERSION}: update procjob"
                     )
                 return _restored(header, lambda name: _values(archive[name]))
-        except _DAMAGES as error:
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # NumPy, zipfile and json raise some dozen types for what is damaged
             raise ValueError(f"{path} is no saved result of a sweep that can be read: {error}") from error
-
-
-_DAMAGES = (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, NotImplementedError)
 
 
 def _restored(header: Mapping[str, Any], values: Callable[[str], Column]) -> SweepResult:
@@ -156,7 +154,7 @@ def _plain(value: Any, what: str) -> Any:
     if kind is list:
         return [_plain(item, what) for item in value]
     if kind is dict:
-        if all(type(key) is str and not key.startswith("$") for key in value):
+        if _is_plain_object(value):
             return {key: _plain(item, what) for key, item in value.items()}
         return {"$dict": [[_plain(key, what), _plain(item, what)] for key, item in value.items()]}
     if kind in _WRITERS:
@@ -172,6 +170,17 @@ def _plain(value: Any, what: str) -> Any:
         f"{what} cannot be saved: {value!r:.100} is a {kind.__module__}.{kind.__qualname__}; save takes plain data and arrays. "
         "Return such, or pickle the result yourself"
     )
+
+
+def _is_plain_object(names: Iterable[Any]) -> bool:
+    """Whether an object of JSON with these names is read as what it is."""
+    return all(type(name) is str and not name.startswith("$") for name in names)
+
+
+def _named(values: Mapping[str, Any], what: str) -> Any:
+    """Return values under names of the user's as JSON has them."""
+    plain = {name: _plain(value, f"{what} {name!r}") for name, value in values.items()}
+    return plain if _is_plain_object(plain) else {"$dict": [list(item) for item in plain.items()]}
 
 
 def _npy(array: NDArray[Any]) -> str:

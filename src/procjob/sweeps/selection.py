@@ -32,7 +32,7 @@ def select(result: SweepResult, axes: Mapping[str, Any], method: str | None) -> 
     for part in result.points.parts:
         chosen = np.arange(len(part))
         values = along(part)
-        for name in axes.keys() & set(part.names):
+        for name in [name for name in axes if name in part.names]:  # in this order: which is nearest depends on it
             chosen = chosen[_places(name, shown(values[name])[chosen], axes[name], method)]
         kept.append(chosen)
         if len(part.names) == 1 and len(chosen) == 1 and _is_one_value(axes.get(part.names[0], slice(None))):
@@ -77,7 +77,7 @@ def _equal(name: str, values: Column, wanted: Any) -> Positions:
         if not len(found):
             raise KeyError(f"there is no {name}={wanted}; {name} has {_few(values)}")
         return found
-    wanted = wanted.item() if isinstance(wanted, (np.ndarray, np.generic)) else wanted
+    wanted = wanted.item() if isinstance(wanted, (np.ndarray, np.generic)) and not wanted.ndim else wanted
     if values.dtype == object:
         found = np.flatnonzero([_is_equal(value, wanted) for value in values])
     elif isinstance(wanted, (int, float, complex, np.number)):
@@ -106,6 +106,8 @@ def _nearest(name: str, values: Column, wanted: Any) -> Positions:
         raise TypeError(f'method="nearest" needs a number for {name}, not {wanted!r}')
     if not len(values):
         raise KeyError(f"there is no {name} near {wanted!r}: no point is left")
+    if not np.isfinite(float(wanted)):
+        raise KeyError(f"there is no {name} near {wanted!r}; {name} has {_few(values)}")
     distance = np.abs(numbers - float(wanted))
     return np.flatnonzero(numbers == numbers[np.argmin(distance)])
 

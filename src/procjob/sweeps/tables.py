@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from procjob.pool.foreign import text_of
 from procjob.sweeps.columns import Column, shown
 from procjob.sweeps.result import STATUS_NAMES, SweepResult, along, error_text, free_name
 
@@ -147,7 +148,7 @@ def _cell(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, np.ndarray):
         return f"{value.dtype} array {value.shape}"
-    text = str(value)
+    text = text_of(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -187,6 +187,24 @@ def test_the_nearest_number_is_taken_if_asked_for(result):
     assert result.sel(theta=[0.9, 0.1], method="nearest")["theta"][:, 0].tolist() == [1.0, 0.0]
 
 
+@pytest.mark.parametrize("wanted", [np.nan, -np.inf])
+def test_no_number_is_nearest_to_what_is_not_finite(result, wanted):
+    with pytest.raises(KeyError, match=r"no theta near -?(nan|inf); theta has 0.0, 0.5, 1.0"):
+        result.sel(theta=wanted, method="nearest")
+
+
+def test_axes_that_share_a_dimension_are_selected_by_in_the_order_they_are_given():
+    result = result_at(zipped(**{name: [1, 2, 10] for name in "abcdef"}, z=[100, 5, 3]), {"found": np.arange(3)})
+    others = dict.fromkeys("abcdef", 9)
+    assert result.sel(**others, z=90, method="nearest")["found"].tolist() == [2]
+    assert result.sel(z=90, **others, method="nearest")["found"].tolist() == [0]
+
+
+def test_a_list_may_have_values_that_are_arrays():
+    result = result_at(grid(x=[np.arange(3), np.arange(2)]), {"e": np.arange(2)})
+    assert result.sel(x=[np.arange(2)])["e"].tolist() == [1]
+
+
 def test_a_value_that_is_not_there_is_a_key_error_that_shows_what_is(result):
     with pytest.raises(KeyError, match=r"no theta=0.51; theta has 0.0, 0.5, 1.0; .*nearest"):
         result.sel(theta=0.51)
@@ -467,6 +485,16 @@ def test_a_file_keeps_values_of_all_kinds_without_a_pickle(tmp_path):
         assert json.loads(archive["header"].tobytes())["seed"] == 1 << 120
 
 
+@pytest.mark.parametrize("name", ["$tuple", "$set", "$dict", "$mine"])
+def test_a_file_keeps_names_of_any_kind(name, tmp_path):
+    by_axis = result_at(grid(**{name: [1, 2], "y": [3]}), {"e": np.arange(2)})
+    by_result = result_at(grid(x=[1, 2]), {name: np.arange(2)}, metadata={name: 5})
+    for result in (by_axis, by_axis.sel({name: 2}), by_result):
+        loaded = SweepResult.load(result.save(tmp_path / "r.npz"))
+        assert loaded == result
+        assert loaded.metadata == result.metadata
+
+
 def test_what_cannot_be_saved_is_named_and_the_older_file_stays(result, tmp_path):
     path = result.save(tmp_path / "result.npz")
     before = path.read_bytes()
@@ -503,7 +531,12 @@ def test_a_file_that_is_something_else_is_refused_by_name(result, tmp_path):
     with pytest.raises(ValueError, match=r"r\.npz is no saved result"):
         SweepResult.load(path)
     result.save(path)
-    path.write_bytes(path.read_bytes()[:-200])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-200])
+    with pytest.raises(ValueError, match=r"r\.npz is no saved result"):
+        SweepResult.load(path)
+    flags = whole.index(b"PK\x01\x02") + 8
+    path.write_bytes(whole[:flags] + b"\x01" + whole[flags + 1 :])  # says that it is encrypted
     with pytest.raises(ValueError, match=r"r\.npz is no saved result"):
         SweepResult.load(path)
     with pytest.raises(FileNotFoundError):
@@ -599,6 +632,8 @@ def test_a_notebook_shows_the_first_and_last_points(partial):
     assert "<td>995</td>" in long
     assert "e&lt;i&gt;" in long
     assert "float64 array (3,)" in long
+    mute = result_at(grid(x=[1]), {"e": np.array([10**5000], dtype=object)})._repr_html_()
+    assert "str() failed" in mute
 
 
 def test_a_result_can_be_pickled(partial):
