@@ -508,7 +508,7 @@ def wrapped(draw: st.DrawFn, inner: Any) -> Any:
         lambda: tuple(around),
         lambda: deque(around),
         lambda: MyList(around),
-        lambda: dict(zip(draw(st.lists(keys, min_size=7, max_size=7, unique_by=repr)), around, strict=False)),
+        lambda: dict(zip(draw(st.lists(keys, min_size=7, max_size=7, unique=True)), around, strict=False)),
         lambda: OrderedDict(enumerate(around)),
         lambda: Box(**{f"a{i}": part for i, part in enumerate(around)}),
         lambda: Slotted(around),
