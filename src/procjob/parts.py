@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from procjob.engine import Engine, Task
@@ -100,7 +101,7 @@ class _Whole:
         self._left = len(parts.tasks)
         self._failure: BaseException | None = None
         self._attempts = 0
-        self._usage = [Usage()] * len(parts.tasks)
+        self._usage: list[Usage | None] = []  # of the parts that have begun and ended
         self._progress: dict[int, Progressed] = {}
         self._salvaged: dict[int, Any] = {}
 
@@ -155,7 +156,7 @@ class _Whole:
     def _on_event(self, index: int, event: Event) -> None:
         if isinstance(event, Accepted):
             self._futures[index] = event.future
-            watch(event.future, self._on_end)
+            watch(event.future, partial(self._on_end, index))
             return
         with self._lock:
             match event:
@@ -167,21 +168,25 @@ class _Whole:
                     self._tell(self._overall(event))
                 case Logged():
                     self._tell(event)
-                case Finished(now, attempts, usage):
+                case Finished(attempts=attempts, usage=usage):
                     self._attempts = max(self._attempts, attempts)
-                    self._usage[index] = usage or Usage()
-                    self._progress[index] = Progressed(now, 1, 1)
-                    self._tell(self._overall(self._progress[index]))
+                    if attempts:
+                        self._usage.append(usage)
 
     def _overall(self, event: Progressed) -> Progressed:
         done = sum(progress.fraction for progress in self._progress.values())
         return replace(event, done=done, total=len(self._parts.tasks))
 
-    def _on_end(self, future: Future[Any]) -> None:
+    def _on_end(self, index: int, future: Future[Any]) -> None:
         with self._lock:
             self._left -= 1
-            if not future.cancelled() and self._failure is None:
-                self._failure = future.exception()
+            if not future.cancelled():
+                failure = future.exception()
+                if self._failure is None:
+                    self._failure = failure
+                if failure is None:
+                    self._progress[index] = Progressed(time.monotonic(), 1, 1)
+                    self._tell(self._overall(self._progress[index]))
             if self._early is None:
                 self._settle_if_done()
             if self._left and (future.cancelled() or self._failure is not None):
@@ -203,11 +208,14 @@ class _Whole:
         self._futures.clear()
         self.future.settle(result, failure, cancelled=cancelled)
 
-    def _total_usage(self) -> Usage:
+    def _total_usage(self) -> Usage | None:
+        known = [usage for usage in self._usage if usage is not None]
+        if not known or len(known) < len(self._usage):  # a worker was interrupted, or died, and did not tell
+            return None
         return Usage(
-            max(usage.run_seconds for usage in self._usage),
-            sum(usage.cpu_seconds for usage in self._usage),
-            max(usage.peak_rss for usage in self._usage),
+            max(usage.run_seconds for usage in known),
+            sum(usage.cpu_seconds for usage in known),
+            max(usage.peak_rss for usage in known),
         )
 
 

@@ -159,6 +159,30 @@ def test_progress_is_that_of_all_parts(engine):
     assert job.progress().total == 4
 
 
+def test_what_was_stopped_is_not_reported_as_done_nor_as_done_in_no_time(engine):
+    both = threading.Event()
+    running = job_of(engine, [(naps, 600)] * 4)
+    running.on_progress(lambda progress: both.set() if progress.done == 1.0 else None)  # half of two parts
+    assert (running.progress() and running.progress().done == 1.0) or both.wait(DEADLINE)
+    queued = job_of(engine, [(naps, 600)] * 2)
+    queued.cancel()
+    queued.wait_for_final_state(DEADLINE)
+    assert queued.progress() is None
+    assert queued.metrics().attempts == 0
+    assert queued.metrics().run_seconds is None
+    running.cancel()
+    running.wait_for_final_state(DEADLINE)
+    assert running.progress().done == 1.0
+    assert running.metrics().run_seconds > 0
+    assert running.metrics().cpu_seconds is None
+
+
+def test_a_part_that_fails_is_not_reported_as_done(engine):
+    job = job_of(engine, [(fails, "part"), (naps, 0)])
+    job.wait_for_final_state(DEADLINE)
+    assert job.progress() is None or job.progress().done <= 1
+
+
 def test_a_part_that_cannot_be_pickled_leaves_no_job_behind(engine):
     with pytest.raises(procjob.NotPicklableError):
         job_of(engine, [(naps, 600), (naps, threading.Lock())])
