@@ -19,12 +19,13 @@ class JobMetrics:
     Attributes:
         timestamps: Unix time at which each status was entered; the keys are what ``status()`` of the job returns.
         queue_seconds: from QUEUED to RUNNING, or until now or the end if it never ran.
-        run_seconds: that the last execution took in its worker; while it runs, since it began.
+        run_seconds: that the last execution took in its worker; while it runs, since it began. Of a job that is divided: from
+            the beginning of its first piece to the end of its last.
         attempts: executions begun.
         worker_pid: process of the last execution.
         host: machine of the last execution.
         cpu_seconds: CPU time of the task's process during the last execution, all threads; on somebody else's executor
-            that of the task's own thread.
+            that of the task's own thread. Of a job that is divided: of all its pieces.
         peak_rss: highest resident memory of that process by the end of the task, earlier tasks included; None where it
             is no worker process of procjob's.
         threads: how many the simulator was told to use in each worker; None: it was told nothing.

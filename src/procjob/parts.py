@@ -100,6 +100,7 @@ class _Whole:
         self._futures: dict[int, Future[Any]] = {}
         self._left = len(parts.tasks)
         self._failure: BaseException | None = None
+        self._began: float | None = None
         self._attempts = 0
         self._usage: list[Usage | None] = []  # of the parts that have begun and ended
         self._progress: dict[int, Progressed] = {}
@@ -160,9 +161,10 @@ class _Whole:
             return
         with self._lock:
             match event:
-                case Started():
+                case Started(now):
                     self.future.mark_running()
-                    self._tell(event)
+                    self._began = now if self._began is None else min(now, self._began)
+                    self._tell(replace(event, time=self._began))
                 case Progressed():
                     self._progress[index] = event
                     self._tell(self._overall(event))
@@ -195,7 +197,8 @@ class _Whole:
     def _settle_if_done(self) -> None:
         if self._left:
             return
-        self._sink(Finished(time.monotonic(), self._attempts, self._total_usage()))
+        now = time.monotonic()
+        self._sink(Finished(now, self._attempts, self._total_usage(now)))
         result, failure = None, self._failure
         cancelled = failure is None and any(future.cancelled() for future in self._futures.values())
         if failure is None and not cancelled:
@@ -208,14 +211,14 @@ class _Whole:
         self._futures.clear()
         self.future.settle(result, failure, cancelled=cancelled)
 
-    def _total_usage(self) -> Usage | None:
+    def _total_usage(self, now: float) -> Usage | None:
         known = [usage for usage in self._usage if usage is not None]
-        if not known or len(known) < len(self._usage):  # a worker was interrupted, or died, and did not tell
+        if self._began is None or len(known) < len(self._usage):  # a worker was interrupted, or died, and did not tell
             return None
         return Usage(
-            max(usage.run_seconds for usage in known),
+            now - self._began,
             sum(usage.cpu_seconds for usage in known),
-            max(usage.peak_rss for usage in known),
+            max((usage.peak_rss for usage in known), default=0),
         )
 
 

@@ -159,6 +159,16 @@ def test_progress_is_that_of_all_parts(engine):
     assert job.progress().total == 4
 
 
+def test_it_has_run_from_the_beginning_of_its_first_part_to_the_end_of_its_last(engine):
+    job = job_of(engine, [(naps, 0.05)] * 8)
+    seen = []
+    while not job.in_final_state():
+        seen.append(job.metrics().run_seconds or 0.0)
+        time.sleep(0.01)
+    assert seen == sorted(seen)
+    assert job.metrics().run_seconds >= 4 * 0.05
+
+
 def test_what_was_stopped_is_not_reported_as_done_nor_as_done_in_no_time(engine):
     both = threading.Event()
     running = job_of(engine, [(naps, 600)] * 4)
