@@ -114,7 +114,7 @@ class _Whole:
 
     def request_stop(self, _: int) -> bool:
         """Stop every part; the end of the last one settles the future."""
-        for future in self.futures():
+        for future in reversed(self.futures()):  # those that wait first, or one begins where another has been stopped
             future.cancel()
         return True
 

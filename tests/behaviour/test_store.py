@@ -134,9 +134,8 @@ RUNNING = """
         time.sleep(seconds)
     backend = procjob.Backend(work, workers=1, store=sys.argv[1])
     running, queued = backend.run(60, job_id="running"), backend.run(60, job_id="queued")
-    while not running.running():
+    while [job.status().name for job in backend.store.jobs(descending=False)] != ["RUNNING", "QUEUED"]:
         time.sleep(0.01)
-    backend.jobs()
     print("ready", flush=True)
     sys.stdin.readline()
     {then}
