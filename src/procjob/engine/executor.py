@@ -71,18 +71,18 @@ class ExecutorEngine(WorkerlessEngine):
         usage: Usage | None = None
         cancelled = future.inner.cancelled()
         if not cancelled:
-            try:
-                remote = future.inner.result()
-                if not isinstance(remote, _Remote):
-                    raise TypeError(f"it returned {remote!r} in place of what the call returns")
-            except BaseException as exc:  # noqa: BLE001  (the executor's own: that of the task is inside the result)
-                exception = WorkerDiedError(f"the executor lost {named(describe)}: {foreign.describe(exc)}")
-                exception.__cause__ = exc
-            else:
+            failure = future.inner.exception()  # the executor's own: that of the task is inside the result
+            remote = future.inner.result() if failure is None else None
+            if isinstance(remote, _Remote):
                 for event in remote.unpack_events(time.monotonic()):
                     sink(event)
                 usage = remote.usage
                 result, exception = remote.unpack(describe)
+            else:
+                brought = f"it returned {foreign.short_repr(remote)} in place of what the call returns"
+                told = brought if failure is None else foreign.describe(failure)
+                exception = WorkerDiedError(f"the executor lost {named(describe)}: {told}")
+                exception.__cause__ = failure
         self._settle(future, sink, usage, result, exception, cancelled=cancelled)
 
     def ship(self, value: object, *, label: str) -> Any:
