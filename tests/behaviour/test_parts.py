@@ -171,7 +171,7 @@ def test_it_has_run_from_the_beginning_of_its_first_part_to_the_end_of_its_last(
 
 def test_what_was_stopped_is_not_reported_as_done_nor_as_done_in_no_time(engine):
     both = threading.Event()
-    running = job_of(engine, [(naps, 600)] * 4)
+    running = job_of(engine, [(naps, 600)] * 500)  # to cancel those that wait takes longer than to stop one that runs
     running.on_progress(lambda progress: both.set() if progress.done == 1.0 else None)  # half of two parts
     assert (running.progress() and running.progress().done == 1.0) or both.wait(DEADLINE)
     queued = job_of(engine, [(naps, 600)] * 2)
