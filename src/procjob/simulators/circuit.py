@@ -209,7 +209,7 @@ class Circuit(GateMethods):
         if not self._operations or self._operations[-1].name == "barrier":
             raise ValueError("c_if goes behind a gate, a measurement or a reset")
         clbits = self._classical(classical)
-        if not is_integer(value):
+        if not is_integer(value) and not isinstance(value, bool):
             raise TypeError(f"c_if: the value must be an integer, not {value!r}")
         if not 0 <= operator.index(value) < 1 << len(clbits):
             raise ValueError(f"{classical!r} has {len(clbits)} bits and never holds {value}")
@@ -293,8 +293,8 @@ class Circuit(GateMethods):
 
 
 def is_integer(value: object) -> TypeGuard[SupportsIndex]:
-    """Whether it is one integer; an array of NumPy's is one if it has no axis."""
-    return isinstance(value, SupportsIndex) and not getattr(value, "ndim", 0)
+    """Whether it is one integer, no truth value; an array of NumPy's is one if it has no axis."""
+    return isinstance(value, SupportsIndex) and not isinstance(value, bool) and not getattr(value, "ndim", 0)
 
 
 def _integer(value: SupportsIndex, name: str, least: int) -> int:

@@ -75,7 +75,7 @@ def checked_flag(value: bool | None, name: str) -> bool:
 
 
 def _whole(value: Any, name: str, least: int, otherwise: str = "") -> int:
-    if isinstance(value, bool) or not is_integer(value):
+    if not is_integer(value):
         raise TypeError(f"{name} must be an integer{otherwise}, not {value!r:.200}")
     if operator.index(value) < least:
         raise ValueError(f"{name} must be at least {least}{otherwise}, not {value}")
@@ -215,7 +215,12 @@ def checked_values(parameters: Parameters | None, names: Sequence[str]) -> tuple
 def _from_mapping(
     parameters: Mapping[str | Parameter, ArrayLike], names: Sequence[str]
 ) -> tuple[Reals, tuple[int, ...]]:
-    given = {key.name if isinstance(key, Parameter) else key: _real(value) for key, value in parameters.items()}
+    given: dict[str, Reals] = {}
+    for key, value in parameters.items():
+        name = key.name if isinstance(key, Parameter) else key
+        if name in given:
+            raise ValueError(f"parameter {name!r} is given twice, by its name and as a Parameter; leave one out")
+        given[name] = _real(value)
     if missing := [name for name in names if name not in given]:
         raise ValueError(f"parameter {missing[0]!r} has no value; the circuit needs {list(names)}")
     if unknown := given.keys() - set(names):
@@ -268,7 +273,7 @@ def initial_states(
     """
     size = 1 << num_qubits
     if state is None or np.ndim(state) == 0:
-        if state is not None and (isinstance(state, bool) or not is_integer(state)):
+        if state is not None and not is_integer(state):
             raise TypeError(f"initial_state must be the number of a basis state, or amplitudes, not {state!r}")
         number = 0 if state is None else operator.index(state)
         if not 0 <= number < size:

@@ -53,7 +53,8 @@ class StatevectorSimulator:
 
     A run, compiling included, takes at most three times the memory of the states that it has at once (those of a batch, and with
     ``keep_states`` all that are kept), 24 MB, of which up to 16 are the plan's tables of permutations and phases, and the matrices of
-    gates, of which those of several qubits are merged to one of at most 64 kB.
+    gates, of which those of several qubits are merged to one of at most 64 kB. Beside these come twice the arrays that are returned, and
+    for each shot of one point 8 bytes, with ``memory``, noise or measurements in the middle up to 100.
 
     Args:
         noise: what goes wrong; circuits then run as trajectories, one for each shot.

@@ -140,6 +140,8 @@ def test_a_drawing_shows_controls_crossed_lines_and_conditions():
 
 
 BAD = {
+    "a truth value of qubits": (lambda: Circuit(True), TypeError, "num_qubits must be an integer, not True"),
+    "a truth value as qubit": (lambda: Circuit(2).x(True), TypeError, "a qubit must be an integer, not True"),
     "no qubits": (lambda: Circuit(0), ValueError, "num_qubits must be at least 1"),
     "half a qubit": (lambda: Circuit(1.5), TypeError, "num_qubits must be an integer, not 1.5"),
     "qubit out of range": (lambda: Circuit(2).h(2), ValueError, r"h: there is no qubit 2; the circuit has 0 to 1"),

@@ -411,6 +411,7 @@ BAD = {
     "unbound parameter": (ONE, {}, ValueError, "'a' has no value"),
     "wrong number of parameters": (ONE, {"parameters": [1.0, 2.0]}, ValueError, r"\(1,\) or \(points, 1\).*not \(2,\)"),
     "wrong shape": (ONE, {"parameters": np.zeros((2, 2, 1))}, ValueError, r"not \(2, 2, 1\)"),
+    "a parameter given twice": (ONE, {"parameters": {"a": 1.0, A: 2.0}}, ValueError, "'a' is given twice"),
     "unknown parameter": (ONE, {"parameters": {"a": 1.0, "b": 2.0}}, ValueError, "no parameter 'b'"),
     "unequal lengths": (Circuit(1).rx(A, 0).ry(Parameter("b"), 0), {"parameters": {"a": [1.0, 2], "b": [1.0, 2, 3]}},
                         ValueError, "one length"),
