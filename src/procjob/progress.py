@@ -7,11 +7,13 @@ ends and while the caller is busy with a job that it was given.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import sys
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from procjob.events import Progressed
 from procjob.job import Job
@@ -67,7 +69,14 @@ def is_shown(disable: bool | None) -> bool:
     text = os.environ.get("PROCJOB_PROGRESS", "").strip()
     if text not in {"", "0", "1"}:
         raise ValueError(f"PROCJOB_PROGRESS must be 0 or 1, not {text!r}; unset it or correct it")
-    return text == "1" if text else sys.stderr is not None and sys.stderr.isatty()
+    return text == "1" if text else _is_terminal(sys.stderr)
+
+
+def _is_terminal(stream: Any) -> bool:
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):  # None, one of the user's own that can only be written to, or a closed one
+        return False
 
 
 def is_wanted(progress: bool | None) -> bool:
@@ -82,6 +91,45 @@ def is_wanted(progress: bool | None) -> bool:
     return is_shown(None if progress is None else not progress)
 
 
+def _tqdm(**options: Any) -> Any:
+    from tqdm.auto import tqdm
+
+    return tqdm(file=_Lossy(sys.stderr if _can_be_flushed() else None), **options)
+
+
+def _can_be_flushed() -> bool:
+    """Whether tqdm, which flushes both streams at the begin of a bar on standard error, would survive it."""
+    try:
+        for stream in (sys.stderr, sys.stdout):
+            getattr(stream, "flush", bool)()
+    except (OSError, ValueError):  # the disk is full, the stream is closed
+        return False
+    return True
+
+
+class _Lossy:
+    """A stream that loses what cannot be written (it is closed, the disk is full): tqdm would raise, and keep its lock for ever."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def __eq__(self, other: object) -> bool:  # `tqdm.write` clears the bars of a stream
+        return bool(self._stream == getattr(other, "_stream", other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            self._stream.flush()
+
+
 def _behind_a_bar(completed: Iterator[Job], jobs: list[Job], desc: str | None) -> Iterator[Job]:
     bar = _Bar(jobs, desc)
     try:
@@ -94,11 +142,9 @@ class _Bar:
     """Draws itself until it is closed."""
 
     def __init__(self, jobs: list[Job], desc: str | None) -> None:
-        from tqdm.auto import tqdm
-
         self._open = jobs
         self._ended: Counter[JobStatus] = Counter()
-        self._bar = tqdm(total=len(jobs), desc=desc, unit="job")
+        self._bar = _tqdm(total=len(jobs), desc=desc, unit="job")
         self._closing = threading.Event()
         self._thread = start_thread("procjob-progress", self._redraw)
         # A daemon thread that writes while the interpreter ends can abort it.
@@ -144,9 +190,7 @@ class Bar:
     """
 
     def __init__(self, total: int | None, desc: str, unit: str) -> None:
-        from tqdm.auto import tqdm
-
-        self._bar = tqdm(total=total, desc=desc, unit=unit, smoothing=0.1, dynamic_ncols=True)
+        self._bar = _tqdm(total=total, desc=desc, unit=unit, smoothing=0.1, dynamic_ncols=True)
 
     def show(self, done: float, *, total: float | None = None, initial: int = 0, **counts: int) -> None:
         """Move it to ``done``, of which ``initial`` cost no time; counts that are not 0 stand behind it."""

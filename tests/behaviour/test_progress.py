@@ -180,6 +180,43 @@ def test_the_environment_switches_the_bar_on_and_off():
     assert run_script_in_a_terminal(PROCJOB_PROGRESS="0") == ("False\n", "")
 
 
+BAR_OF_A_SWEEP = """
+import sys, procjob, procjob.progress
+stdout = sys.stdout
+if sys.argv[1] == "closed":
+    sys.stderr.close()
+if sys.argv[1] == "only written":
+    class Log:
+        write = flush = staticmethod(lambda *text: None)
+    sys.stderr = Log()
+if sys.argv[1] == "stdout is full":
+    sys.stdout = open("/dev/full", "w")
+    print("some text")
+values = procjob.sweep(lambda x: -x, [{"x": 1}], workers=0)["value"]
+backend = procjob.Backend(abs, workers=0)
+jobs = [job.result() for job in procjob.progress.track([backend.run(-1)])]
+print(values, jobs, file=stdout)
+"""
+
+
+@pytest.mark.parametrize(
+    ("stream", "progress"),
+    [("full", "1"), ("none", "1"), ("closed", "1"), ("closed", ""), ("only written", ""), ("stdout is full", "1")],
+)
+def test_a_stream_that_takes_no_bar_harms_nothing(stream, progress):
+    onto = {"full": "2>/dev/full", "none": "2>&-"}.get(stream, "2>/dev/null")
+    run = subprocess.run(
+        ["sh", "-c", f'exec "$0" "$@" {onto}', sys.executable, "-c", BAR_OF_A_SWEEP, stream],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=DEADLINE,
+        env=os.environ | {"PROCJOB_PROGRESS": progress, "PYTHONUNBUFFERED": ""},  # no buffer, no trouble with it
+        check=False,
+    )
+    assert run.stdout == "[-1] [1]\n"
+    assert run.returncode == (120 if "full" in stream else 0)  # of Python itself, where a buffer cannot be written
+
+
 def test_the_argument_wins_over_the_environment(backend, monkeypatch):
     with screen() as shown:
         monkeypatch.setenv("PROCJOB_PROGRESS", "1")
