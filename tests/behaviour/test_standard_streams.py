@@ -103,13 +103,26 @@ def replace_the_streams(_):
     sys.stdout = sys.stderr = io.StringIO()
 
 
+def wrap_the_buffers(_):
+    sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8")
+    sys.stderr = io.TextIOWrapper(sys.stderr.detach(), encoding="utf-8")
+
+
+def open_the_descriptors(_):
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+
+
+def set_another_encoding(_):
+    sys.stdout.reconfigure(encoding="ascii")
+
+
 def said(job):
     return sorted((log.source, log.text) for log in job.logs())
 
 
 def talk(path):
     with path.open("w"):  # it gets the lowest number that is free
-        print("heard")
+        print("h\xe9ard")
         os.write(2, b"raw\n")
 
 
@@ -120,6 +133,9 @@ def talk(path):
         lead_the_descriptors_into_a_file,
         close_the_streams,
         replace_the_streams,
+        wrap_the_buffers,
+        open_the_descriptors,
+        set_another_encoding,
     ],
 )
 def test_what_a_task_does_to_the_standard_streams_is_its_own_affair(spoil, tmp_path):
@@ -129,14 +145,14 @@ def test_what_a_task_does_to_the_standard_streams_is_its_own_affair(spoil, tmp_p
             backend.run((spoil, tmp_path / "spoilt")).result(DEADLINE)
             job = backend.run((talk, tmp_path / "own"))
             job.result(DEADLINE)
-            assert said(job) == [("stderr", "raw\n"), ("stdout", "heard\n")]
+            assert said(job) == [("stderr", "raw\n"), ("stdout", "h\xe9ard\n")]
         assert backend.run((os.getpid, None)).result(DEADLINE) == pid
     assert (tmp_path / "own").read_text() == ""
     assert not (tmp_path / "spoilt").exists() or (tmp_path / "spoilt").read_text() == ""
 
 
 def to_a_file(path):
-    sys.stdout = path.open("a", buffering=1)
+    sys.stdout = path.open("a", buffering=1, encoding="utf-8")
     os.dup2(sys.stdout.fileno(), 2)
 
 
@@ -147,4 +163,4 @@ def test_what_the_initializer_does_to_them_stays(tmp_path):
             job = backend.run((talk, tmp_path / "own"))
             job.result(DEADLINE)
             backend.run((close_the_descriptors, None)).result(DEADLINE)
-    assert path.read_text() == "heard\nraw\n" * 2
+    assert path.read_text("utf-8") == "h\xe9ard\nraw\n" * 2

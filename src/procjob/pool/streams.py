@@ -61,6 +61,7 @@ class Kept:
 
     def __init__(self) -> None:
         self._streams: dict[str, Any] = {name: getattr(sys, name) for name in _NAMES.values()}
+        self._settings = {name: _settings(stream) for name, stream in self._streams.items()}
         self._files = {fd: _file(fd) for fd in _NAMES}
         self._copies: dict[int, int] = {}
         with contextlib.suppress(OSError):  # the initializer has closed one, or no descriptor is left
@@ -69,18 +70,32 @@ class Kept:
 
     def restore(self) -> None:
         """Undo what a task has done to them: its neighbours shall not print into its file, or into none."""
+        for name, stream in self._streams.items():
+            setattr(sys, name, stream)  # first: what the task has put there may end now, and close what it shares
         for fd, copy in self._copies.items():
             file = self._files[fd]
             if _file(fd) != file and _file(copy) == file:
                 os.dup2(copy, fd)
         for fd, name in _NAMES.items():
-            if getattr(self._streams[name], "closed", False):
+            settings = _settings(self._streams[name])
+            if settings is None or settings != self._settings[name]:
                 self._streams[name] = _opened(fd)
-            setattr(sys, name, self._streams[name])
+                self._settings[name] = _settings(self._streams[name])
+                setattr(sys, name, self._streams[name])
 
 
 def _opened(fd: int) -> Any:
     return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def _settings(stream: Any) -> list[Any] | None:
+    """What a task can set of a stream; None: it is closed, or nothing is left of it but the name."""
+    try:
+        if getattr(stream, "closed", False):
+            return None
+        return [getattr(stream, name, None) for name in ("encoding", "errors", "line_buffering", "write_through")]
+    except ValueError:  # detached
+        return None
 
 
 def _file(fd: int) -> tuple[int, int] | None:
