@@ -53,7 +53,8 @@ class Backend:
 
     The backend owns its workers: they start with the first run and end with `close`, at the end of a ``with`` block,
     when the backend is garbage, and at interpreter exit (which stops what still runs). Inside a worker a backend runs
-    inline, so that pools do not multiply.
+    inline, so that pools do not multiply, and inside one of `multiprocessing.Pool` or another daemonic process, which may not
+    have children.
 
     Args:
         simulator: a callable ``simulate(run_input, **options)``; None takes a

@@ -66,7 +66,15 @@ def test_retries_are_used_up_exactly():
             job.result(DEADLINE)
         assert caught.value.exitcode == 7
         assert "exited with code 7" in str(caught.value)
+        assert "retries=n runs such a job again" in str(caught.value)
         assert job.metrics().attempts == 3
+
+
+def test_a_call_of_an_executor_whose_worker_dies_is_not_told_of_retries_which_it_cannot_have():
+    with procjob.ProcessPoolExecutor(1) as executor, pytest.raises(procjob.WorkerDiedError) as caught:
+        executor.submit(os._exit, 7).result(DEADLINE)
+    assert "exited with code 7 while it held the task" in str(caught.value)
+    assert "retries" not in str(caught.value)
 
 
 def test_the_tasks_own_exception_is_not_retried(tmp_path):

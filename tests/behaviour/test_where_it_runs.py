@@ -284,3 +284,29 @@ def test_a_job_in_a_forked_child_waits_for_no_thread_of_the_parent():
         after="",
     )
     assert python("-c", script).splitlines() == ["fresh: 1", "child: 0"]
+
+
+FORK_OF_INLINE = """
+import os, signal, threading, warnings
+import procjob
+
+warnings.simplefilter("ignore", DeprecationWarning)
+backend = procjob.Backend(abs, workers=0)
+
+def told(number):
+    called = threading.Event()
+    backend.run(number).future.add_done_callback(lambda _: called.set())
+    return called.wait(10)
+
+print("parent:", told(-1), flush=True)
+child = os.fork()
+if not child:
+    print("child:", told(-2), flush=True)
+    backend.close()
+else:
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), told(-3))
+"""
+
+
+def test_callbacks_are_run_in_a_forked_child_too_though_their_thread_is_its_parents():
+    assert python("-c", FORK_OF_INLINE).splitlines() == ["parent: True", "child: True", "0 True"]

@@ -329,6 +329,14 @@ def test_map_takes_lazy_input_only_as_fast_as_results_are_taken():
         assert len(taken) <= 8
 
 
+def test_closing_what_map_returns_cancels_the_calls_that_are_left():
+    with procjob.ProcessPoolExecutor(1) as pool:
+        results = pool.map(time.sleep, [0, 3600, 3600])
+        assert next(results) is None
+        results.close()
+        assert pool.submit(abs, -1).result(DEADLINE) == 1
+
+
 def test_shutdown_leaves_no_process():
     pool = procjob.ProcessPoolExecutor(2)
     assert list(pool.map(abs, range(-4, 0))) == [4, 3, 2, 1]
@@ -368,6 +376,17 @@ def test_pools_inside_a_worker_run_inline_and_are_stopped_with_it():
         job.cancel()
         job.wait_for_final_state(DEADLINE)
         assert backend.run("go").result(DEADLINE)[0] == outer, "interrupted, not killed"
+
+
+def pools_of_both_kinds(number):
+    with procjob.Backend(abs, workers=2) as inner, procjob.ProcessPoolExecutor(2) as pool:
+        pids = {pool.submit(os.getpid).result(DEADLINE) for _ in range(4)}
+        return pids == {os.getpid()}, inner.run(number).result(DEADLINE)
+
+
+def test_pools_inside_a_process_that_may_have_no_children_run_inline():
+    with multiprocessing.get_context("spawn").Pool(1) as daemonic:
+        assert daemonic.apply_async(pools_of_both_kinds, (-3,)).get(DEADLINE) == (True, 3)
 
 
 def test_a_call_that_nobody_follows_is_running_exactly_while_it_runs(tmp_path):

@@ -1086,7 +1086,7 @@ WRONG_EXECUTORS = [
     ({"max_workers": True}, TypeError, r"max_workers .*True"),
     ({"initializer": 5}, TypeError, r"initializer .* 5"),
     ({"initializer": boom, "initargs": 5}, TypeError, r"initargs .* 5"),
-    ({"initializer": boom, "initargs": (threading.Lock(),)}, NotPicklableError, r"args\[0\]"),
+    ({"initializer": boom, "initargs": (threading.Lock(),)}, NotPicklableError, r"^initargs\[0\]: "),
     ({"threads_per_worker": -1}, ValueError, r"threads_per_worker .*-1"),
     ({"environment": [("A", "1")]}, TypeError, r"environment .*\['?\("),
     ({"environment": {"": "1"}}, ValueError, r"environment .*''"),

@@ -9,11 +9,11 @@ from procjob.engine.inline import InlineEngine
 from procjob.engine.process import ProcessEngine
 from procjob.engine.protocol import Engine
 from procjob.pool import checks
-from procjob.pool.session import in_worker
+from procjob.pool.session import runs_inline
 
 
 def make_engine(workers: Any, settings: Mapping[str, Any]) -> Engine:
-    """Make the engine for a number of workers; inside a worker one that runs tasks in place, so that pools do not multiply.
+    """Make the engine for a number of workers; where no pool is to be, one that runs tasks in place.
 
     Args:
         workers: 0: in the caller; None: PROCJOB_WORKERS or the cores granted.
@@ -25,7 +25,7 @@ def make_engine(workers: Any, settings: Mapping[str, Any]) -> Engine:
     """
     if workers is not None:
         workers = checks.whole("workers", workers, lowest=0, expected=", or None")
-    if workers == 0 or in_worker():
+    if workers == 0 or runs_inline():
         checks.worker_settings(None, (), settings.get("threads_per_worker"), settings.get("environment"))
         checks.modules("warmup", settings.get("warmup"))
         return InlineEngine(**{key: settings[key] for key in ("initializer", "initargs") if key in settings})

@@ -40,7 +40,7 @@ class InlineEngine(WorkerlessEngine):
         survives_crash=False,
     )
     workers = 0
-    _name = "the inline engine (workers=0)"
+    _name = "the inline engine (workers=0, or inside a worker)"
     _cannot_keep = ("time_limit", "memory_limit")  # retries it keeps: no worker dies here
 
     def __init__(self, *, initializer: Callable[..., object] | None = None, initargs: tuple[Any, ...] = ()) -> None:

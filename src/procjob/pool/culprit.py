@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from procjob.pool.contents import Contents, contents
 from procjob.pool.foreign import clip, describe, short_repr, text_of
@@ -21,20 +21,26 @@ else:
 #: Types of values that have no parts.
 ATOMS = frozenset({int, float, complex, bool, str, bytes, bytearray, type(None), type(Ellipsis)})
 
+#: What the user calls the callable of a call, and its arguments.
+CallWords: TypeAlias = tuple[str, str]
+
 
 def explain(label: str, value: object, error: BaseException) -> str:
     """Return what is wrong with a value whose pickling has raised ``error``; the path to the culprit begins with ``label``."""
     return _message(find_culprit(label, value, error))
 
 
-def explain_call(fn: object, args: Iterable[object], kwargs: Mapping[str, object], error: BaseException) -> str:
+def explain_call(
+    fn: object, args: Iterable[object], kwargs: Mapping[str, object], error: BaseException, words: CallWords
+) -> str:
     """Return the same for a call, with a path that begins with the call's own words."""
-    return _message(find_culprit("the call", None, error, _contents_of_call(fn, args, kwargs)))
+    return _message(find_culprit("the call", None, error, _contents_of_call(fn, args, kwargs, words)))
 
 
-def _contents_of_call(fn: object, args: Iterable[object], kwargs: Mapping[str, object]) -> Contents:
-    yield "fn", fn
-    yield from ((f"args[{i}]", arg) for i, arg in enumerate(args))
+def _contents_of_call(fn: object, args: Iterable[object], kwargs: Mapping[str, object], words: CallWords) -> Contents:
+    called, given = words
+    yield called, fn
+    yield from ((f"{given}[{i}]", arg) for i, arg in enumerate(args))
     yield from ((f"kwargs[{short_repr(name)}]", arg) for name, arg in kwargs.items())
 
 

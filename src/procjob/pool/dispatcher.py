@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import sys
 import threading
 import time
@@ -109,4 +110,14 @@ def _finish_all() -> None:
         thread.join(max(0.0, deadline - time.monotonic()))
 
 
+def _after_fork() -> None:
+    """In a copy of the process: what is posted there runs in the calling thread; what was posted before is its parent's."""
+    for dispatcher in list(_open):
+        dispatcher._inbox = _Inbox()
+        dispatcher._inbox.ended = True
+    _threads.clear()
+
+
 atexit.register(_finish_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

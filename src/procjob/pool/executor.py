@@ -17,7 +17,7 @@ from procjob.pool import checks
 from procjob.pool.constants import pack_call, plain
 from procjob.pool.environment import default_workers
 from procjob.pool.pool import Pool
-from procjob.pool.session import TaskInterrupt, in_worker
+from procjob.pool.session import TaskInterrupt, runs_inline
 
 #: Seconds of work that a chunk of a `map` gets where its size is not given, and items that it has at most.
 CHUNK_SECONDS = 0.001
@@ -32,7 +32,8 @@ class ProcessPoolExecutor(Executor):
 
     A drop-in for the standard class, without the need for an ``if __name__ == "__main__"`` guard. A future is running
     only when a worker has begun it; `Future.cancel` also stops a running call, and then returns True; a worker that
-    dies costs only the call that it ran. Inside a worker, calls run inline, so that pools do not multiply.
+    dies costs only the call that it ran. Inside a worker, calls run inline, so that pools do not multiply, and
+    inside one of `multiprocessing.Pool` or another daemonic process, which may not have children.
 
     Args:
         max_workers: number of worker processes; None takes PROCJOB_WORKERS or the cores granted.
@@ -64,7 +65,7 @@ class ProcessPoolExecutor(Executor):
         environment: Mapping[str, str] | None = None,
         warmup: Iterable[str] | None = None,
     ) -> None:
-        self._inline = in_worker()
+        self._inline = runs_inline()
         self._pool = Pool(
             default_workers() if max_workers is None else checks.whole("max_workers", max_workers, lowest=1),
             initializer=initializer,
@@ -132,7 +133,7 @@ class ProcessPoolExecutor(Executor):
         deadline = None if timeout is None else time.monotonic() + timeout
         chunks = _batched(zip(*iterables), pace)  # noqa: B905  (map stops with the shortest, as builtins.map)
         sent = (send(fn, chunk) for chunk in chunks)
-        return itertools.chain.from_iterable(_results(deque(itertools.islice(sent, buffersize)), sent, deadline))
+        return _results(deque(itertools.islice(sent, buffersize)), sent, deadline)
 
     def _send_chunk(self, fn: Callable[..., T], chunk: list[tuple[Any, ...]]) -> Future[list[T]]:
         return self.submit(_run_chunk, fn, chunk)
@@ -210,12 +211,13 @@ def _fitting(count: int, seconds: float) -> int:
     return int(CHUNK_SECONDS * count / max(seconds, 1e-9))
 
 
-def _results(
-    pending: deque[Future[list[T]]], more: Iterator[Future[list[T]]], deadline: float | None
-) -> Iterator[Iterator[T]]:
+def _results(pending: deque[Future[list[T]]], more: Iterator[Future[list[T]]], deadline: float | None) -> Iterator[T]:
     try:
         while pending:
-            yield _drain(pending.popleft().result(None if deadline is None else deadline - time.monotonic()))
+            chunk = pending.popleft().result(None if deadline is None else deadline - time.monotonic())
+            chunk.reverse()
+            while chunk:
+                yield chunk.pop()  # no reference is kept to one that has been taken
             pending.extend(itertools.islice(more, 1))
     finally:
         for future in pending:
@@ -230,10 +232,3 @@ def _batched(items: Iterable[tuple[Any, ...]], pace: _Pace) -> Iterator[list[tup
     iterator = iter(items)
     while chunk := list(itertools.islice(iterator, pace.size)):
         yield chunk
-
-
-def _drain(chunk: list[T]) -> Iterator[T]:
-    """Yield the items without keeping a reference to one that has been taken."""
-    chunk.reverse()
-    while chunk:
-        yield chunk.pop()

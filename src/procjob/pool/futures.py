@@ -50,6 +50,7 @@ class _Condition(threading.Condition):
     __exit__ = property(attrgetter("_lock.__exit__"))
     acquire = property(attrgetter("_lock.acquire"))
     release = property(attrgetter("_lock.release"))
+    locked = property(attrgetter("_lock.locked"))  # locks have it from 3.14 on
     _release_save = property(attrgetter("_lock._release_save"))
     _acquire_restore = property(attrgetter("_lock._acquire_restore"))
     _is_owned = property(attrgetter("_lock._is_owned"))

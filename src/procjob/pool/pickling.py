@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from procjob.errors import NotPicklableError, RemoteError, RemoteTraceback
-from procjob.pool.culprit import ATOMS, explain, explain_call
+from procjob.pool.culprit import ATOMS, CallWords, explain, explain_call
 from procjob.pool.foreign import MAX_TEXT, clip, describe, guarded, is_ctrl_c, text_of, type_name
 from procjob.pool.memory import Contents
 from procjob.pool.payload import Buffers, unpack
@@ -84,6 +84,7 @@ def dumps_call(
     kwargs: Mapping[str, object],
     *,
     buffers: Buffers | None = None,
+    words: CallWords = ("fn", "args"),
 ) -> bytes:
     """Pickle the tuple ``(fn, args, kwargs)``; like `dumps`, with paths that start at the call's own words.
 
@@ -97,7 +98,7 @@ def dumps_call(
     except MemoryError:
         raise
     except Exception as error:
-        raise NotPicklableError(explain_call(fn, args, kwargs, error)) from error
+        raise NotPicklableError(explain_call(fn, args, kwargs, error, words)) from error
 
 
 def dumps_simple_call(fn: object, args: tuple[object, ...], kwargs: Mapping[str, object]) -> bytes | None:

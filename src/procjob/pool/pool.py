@@ -71,7 +71,8 @@ class Pool:
         modules = checks.modules("warmup", warmup)
         self.workers = workers
         self.finish_at_exit = finish_at_exit
-        first = b"" if initializer is None else dumps_call(initializer, tuple(initargs), {})
+        words = ("initializer", "initargs")
+        first = b"" if initializer is None else dumps_call(initializer, tuple(initargs), {}, words=words)
         self._initializer = dumps_call(initialize, (modules, first), {}) if modules else first
         self._environment = {**worker_environment(workers, threads_per_worker), **(environment or {})}
         captured_level()  # a wrong PROCJOB_LOG_LEVEL is told here, not by a worker

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from multiprocessing import process
 from numbers import Real
 from typing import Any, TextIO
 
@@ -95,6 +96,14 @@ def become_worker() -> None:
 def in_worker() -> bool:
     """Return whether the caller is inside a worker of a pool, or inside a task that any other engine executes."""
     return _is_worker or _of_context.get() is not None
+
+
+def runs_inline() -> bool:
+    """Return whether a pool made here runs its tasks in place: so that pools do not multiply, or as none can be started.
+
+    The workers of `multiprocessing.Pool` and of Dask are daemonic processes, which may not have children.
+    """
+    return in_worker() or process.current_process().daemon
 
 
 def bind_process(session: Session | None) -> None:

@@ -39,7 +39,7 @@ def outcome_of(
         case Stopped(reason, measured):
             return None, _stop_error(named(describe), limits, reason, measured), None
         case Died(cause):
-            return None, cause.error(named(describe)), None
+            return None, cause.error(describe), None
         case Refused(cause):
             return None, refusal(cause), None
         case _:
@@ -67,11 +67,12 @@ class Death:
         hint = " (out of memory, unless somebody killed it)" if name == "SIGKILL" else ""
         return f"was killed by {name}{hint}"
 
-    def error(self, name: str) -> WorkerDiedError:
+    def error(self, describe: Callable[[], str] | None) -> WorkerDiedError:
         """The exception of the task that it held."""
+        advice = "" if describe is None else "; retries=n runs such a job again"  # an executor's call has no limits
         tail = f"\nLast lines of its standard error:\n{self.stderr.rstrip()}" if self.stderr.strip() else ""
         return WorkerDiedError(
-            f"the worker (pid {self.pid}) {self.how()} while it held {name}; retries=n runs such a job again{tail}",
+            f"the worker (pid {self.pid}) {self.how()} while it held {named(describe)}{advice}{tail}",
             exitcode=self.exitcode,
             stderr=self.stderr,
         )
