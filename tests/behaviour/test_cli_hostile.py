@@ -93,6 +93,20 @@ def test_text_that_a_locale_lacks_is_escaped_and_json_stays_json(shell):
 # ---------------------------------------------------------------- files and folders
 
 
+def test_a_file_whose_name_is_no_utf_8_is_run_and_recorded(shell):
+    code, out, err = shell(
+        "cp bell.qasm $'caf\\xe9.qasm'; procjob run $'caf\\xe9.qasm' --seed 1 --store s.db > counts && procjob jobs --store s.db"
+    )
+    assert (code, "1 job, 0 failed" in err, "caf" in out) == (0, True, True), err
+
+
+def test_what_is_looked_for_may_have_bytes_that_are_no_utf_8(shell):
+    code, out, err = shell("procjob jobs --store s.db --json --tag $'\\xe9'")
+    assert (code, json.loads(out), err) == (0, [], "")
+    code, _, err = shell("procjob show $'\\xe9' --store s.db")
+    assert (code, err.count("\n"), "no job or sweep" in err) == (2, 1, True), err
+
+
 def test_results_that_could_not_be_written_are_refused_before_anything_runs(shell, folder):
     (folder / "taken.csv").mkdir()
     refused(shell("procjob sweep model.py:square --grid x=1 --output taken.csv"), "taken.csv is a folder; name a file")

@@ -101,6 +101,19 @@ def test_a_job_whose_result_was_returned_is_there_after_a_kill(path):
         assert [len(job.result()) for job in store.jobs()] == [10_000_000, 1]
 
 
+def test_a_copy_of_the_process_made_by_fork_reads_and_records_jobs_without_waiting_for_a_thread_that_it_lacks(path):
+    text = """
+        backend = procjob.Backend(abs, workers=0, store=procjob.Store(sys.argv[1], timeout=1))
+        backend.run(-1).result()
+        if os.fork() == 0:
+            backend.run(-2).result()
+            print(*[job.result() for job in backend.jobs()], flush=True)
+            os.kill(os.getpid(), 9)
+        os.wait()
+    """
+    assert output_of(text, path) == "2 1"
+
+
 HELD = "import threading; threading.Thread(target=lambda _: time.sleep(60), args=(backend,), daemon=True).start()"
 ENDS = {"end": "", "Ctrl-C": "os.kill(os.getpid(), 2)", "exception": "1 / 0", "held by a thread": HELD}
 
@@ -381,6 +394,35 @@ def test_halves_of_characters_in_texts_are_escaped(path):
         assert job.error_message() == r"FileNotFoundError: caf\udce9"
         assert job.metadata == {"file": "caf\udce9"}
         assert job.tags == ("t\udce9",)
+
+
+def test_what_has_halves_of_characters_in_its_name_is_kept_and_found(path):
+    name = "caf\udce9"
+    with Store(path) as store, procjob.Backend(add, workers=0, store=store) as backend:
+        assert backend.run(1, job_id=name, tags=[name]).result() == 2
+        with pytest.raises(procjob.JobError, match="already"):
+            backend.run(1, job_id=name)
+        assert [job.result() for job in store.jobs(tags=[name])] == [2]
+        assert store.job(name).result() == 2
+        assert list(store.ids(name).values()) == ["job"]
+        assert store.delete(name) == 1
+        assert store.ids(name) == {}
+        assert store.jobs(backend_name=name) == store.sweeps(name=name) == store.targets(name) == []
+        with pytest.raises(procjob.StoreError, match="no sweep"):
+            store.sweep(name)
+
+
+def test_a_sweep_whose_version_has_halves_of_characters_goes_on(path):
+    def double(x):
+        return 2 * x
+
+    for reused in (0, 2):
+        result = procjob.sweep(
+            double, procjob.grid(x=[1, 2]), workers=0, store=path, version="v\udce9", tags=["t\udce9"]
+        )
+        assert result.metadata["reused"] == reused
+    with Store(path) as store:
+        assert len(store.sweeps(tags=["t\udce9"])) == 2
 
 
 @pytest.mark.parametrize("engine", ["workers", "inline", "executor"])

@@ -42,7 +42,7 @@ def read_program(path: Path) -> QuantumCircuit:
         circuit = loads_qasm2(text) if version is not None and version[1] == "2" else loads_qasm3(text)
     except (QiskitError, ValueError) as exc:
         raise ValueError(f"{path} cannot be read as OpenQASM: {getattr(exc, 'message', exc)}") from exc
-    circuit.name = path.stem
+    circuit.name = path.stem.encode("utf-8", "backslashreplace").decode()  # no other file takes halves of characters
     return circuit
 
 

@@ -23,11 +23,12 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from procjob.errors import StoreError
 from procjob.store.schema import APPLICATION_ID, MIGRATIONS
+from procjob.store.values import storable
 
 _T = TypeVar("_T")
 
@@ -42,6 +43,16 @@ _open: weakref.WeakSet[Database] = weakref.WeakSet()
 #: no fork comes in between. Taken before the lock of a database, never after.
 _opening = threading.RLock()
 _exiting = False
+
+
+class _Connection(sqlite3.Connection):
+    """One that takes any text, in what is kept and in what is looked for: with halves of characters, as `storable` has it."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        try:
+            return super().execute(sql, parameters)
+        except UnicodeEncodeError:
+            return super().execute(sql, [storable(each) if isinstance(each, str) else each for each in parameters])
 
 
 class Database:
@@ -160,7 +171,9 @@ class Database:
                     "name another file"
                 )
         wait = min(self.timeout, _NAP)
-        connection = sqlite3.connect(self.path, timeout=wait, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            self.path, timeout=wait, isolation_level=None, check_same_thread=False, factory=_Connection
+        )
         try:
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
@@ -254,6 +267,8 @@ class Database:
             raise StoreError(f"the store {self.path} {self._explain(exc)}") from exc
         except FileNotFoundError as exc:
             raise StoreError(f"the store {self.path} is gone: it was deleted or moved") from exc
+        except OSError as exc:
+            raise StoreError(f"the store {self.path} cannot be used: {exc}") from exc
 
     def _explain(self, exc: sqlite3.Error) -> str:
         name = _name(exc)

@@ -17,6 +17,7 @@ import contextlib
 import logging
 import os
 import threading
+import weakref
 from collections.abc import Iterable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
@@ -42,6 +43,9 @@ _KEPT = 1_000
 _FINAL = {status.name for status in JOB_FINAL_STATES}
 
 
+_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+
 class Recorder:
     """Write jobs into a store.
 
@@ -53,6 +57,11 @@ class Recorder:
     def __init__(self, table: JobTable, timeout: float) -> None:
         self.table = table
         self.timeout = timeout
+        self._begin()
+        _recorders.add(self)
+
+    def _begin(self) -> None:
+        """Have no job and no thread; again in a copy of the process made by fork, where a lock may be held by nobody."""
         self.failing = False
         self._lock = threading.RLock()  # a signal handler may submit a job
         self._writing = threading.Lock()
@@ -218,3 +227,12 @@ class Following:
             most = 2 * self._recorder.timeout + 1.0
             with contextlib.suppress(TimeoutError):
                 self.settled.result(most if timeout is None else min(timeout, most))
+
+
+def _after_fork() -> None:
+    for recorder in list(_recorders):
+        recorder._begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

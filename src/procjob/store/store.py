@@ -276,9 +276,10 @@ class Store:
         with self._database.read() as connection:
             return dict(
                 connection.execute(
-                    "SELECT job_id, 'job' FROM jobs WHERE substr(job_id, 1, length(:prefix)) = :prefix "
-                    "UNION ALL SELECT sweep_id, 'sweep' FROM sweeps WHERE substr(sweep_id, 1, length(:prefix)) = :prefix",
-                    {"prefix": prefix},
+                    "WITH given(prefix) AS (SELECT ?) "
+                    "SELECT job_id, 'job' FROM jobs, given WHERE substr(job_id, 1, length(prefix)) = prefix "
+                    "UNION ALL SELECT sweep_id, 'sweep' FROM sweeps, given WHERE substr(sweep_id, 1, length(prefix)) = prefix",
+                    (prefix,),
                 ).fetchall()
             )
 

@@ -138,6 +138,7 @@ def test_a_file_that_is_no_store_is_refused_and_stays_as_it_was(make, tmp_path):
         ("missing/some.db", "there is no folder .*missing; make it first"),
         (".", "is a folder; name a file in it"),
         ("file/some.db", "cannot be made"),
+        ("n" * 252, "cannot be used: .*too long"),  # itself not, but that of its journal
         ("/dev/null", "is not a regular file"),
     ],
 )
