@@ -170,8 +170,10 @@ class _Whole:
                     self._tell(self._overall(event))
                 case Logged():
                     self._tell(event)
-                case Finished(attempts=attempts, usage=usage):
+                case Finished(now, attempts, usage):
                     self._attempts = max(self._attempts, attempts)
+                    if usage is not None and self._began is not None:  # with all cores busy, a begin is heard late
+                        self._began = min(self._began, now - usage.run_seconds)
                     if attempts:
                         self._usage.append(usage)
 

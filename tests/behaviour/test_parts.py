@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
 import procjob
-from procjob.engine import ExecutorEngine, ProcessEngine, Task
-from procjob.events import Started
+from procjob.engine import ExecutorEngine, InlineEngine, ProcessEngine, Task
+from procjob.events import Finished, Started
 from procjob.parts import Parts
 from procjob.pool.actions import Limits
 from procjob.status import JobStatus
@@ -167,6 +169,30 @@ def test_it_has_run_from_the_beginning_of_its_first_part_to_the_end_of_its_last(
         time.sleep(0.01)
     assert seen == sorted(seen)
     assert job.metrics().run_seconds >= 4 * 0.05
+
+
+class HearsLate(InlineEngine):
+    """Tells of a begin when the task has ended, as the pool may where its workers keep all cores busy."""
+
+    def submit(self, task, sink):
+        early = []
+
+        def late(event):
+            if isinstance(event, Started):
+                early.append(event)
+            elif isinstance(event, Finished):
+                sink(replace(early.pop(), time=event.time))
+                sink(event)
+            else:
+                sink(event)
+
+        return super().submit(task, late)
+
+
+def test_it_has_run_no_shorter_than_its_parts_even_if_their_begin_was_heard_late():
+    with contextlib.closing(HearsLate()) as engine:
+        job = job_of(engine, [(naps, 0.1), (naps, 0.2)])
+        assert job.metrics().run_seconds >= 0.3
 
 
 def test_what_was_stopped_is_not_reported_as_done_nor_as_done_in_no_time(engine):

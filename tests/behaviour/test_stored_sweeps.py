@@ -41,6 +41,15 @@ def test_points_that_failed_have_their_errors_and_the_rest_is_pending(tmp_path):
     assert "ValueError: no root" in str(found.errors[0])
 
 
+def test_an_error_of_a_type_that_is_not_built_in_has_the_text_in_the_store_that_it_has_in_the_result(tmp_path):
+    def fail(x):
+        raise StoreError("its file") if x else AssertionError
+
+    store = tmp_path / "s.db"
+    result = procjob.sweep(fail, procjob.grid(x=[0, 1]), workers=0, store=store, errors="store")
+    assert procjob.SweepResult.from_store(store, result.metadata["sweep_id"]) == result
+
+
 def test_a_sweep_whose_process_was_killed_is_an_error_and_keeps_its_points(tmp_path):
     script = f"""
 import os, signal, procjob

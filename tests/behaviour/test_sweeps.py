@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import functools
 import inspect
 import itertools
@@ -20,7 +21,7 @@ import pytest
 
 import procjob
 from procjob import JobStatus, grid, sweep, vectorized, zipped
-from procjob.engine import ProcessEngine
+from procjob.engine import ExecutorEngine, ProcessEngine
 from procjob.sweeps.job import SweepOptions
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers need not import tests
@@ -373,6 +374,35 @@ def test_cancel_is_quick_and_leaves_what_was_finished_and_no_process():
     assert not job.cancel()
 
 
+def test_the_progress_of_a_sweep_that_failed_counts_what_its_result_has():
+    class AtOnce(concurrent.futures.Executor):
+        """All chunks that are out have ended when the first is looked at."""
+
+        def submit(self, fn, /, *args, **kwargs):
+            future = concurrent.futures.Future()
+            future.set_running_or_notify_cancel()
+            future.set_result(fn(*args, **kwargs))
+            return future
+
+    job = sweep(lambda x: 1 // x, [{"x": x} for x in range(9)], engine=ExecutorEngine(AtOnce()), wait=False)
+    with pytest.raises(ZeroDivisionError):
+        job.result(DEADLINE)
+    assert job.progress().done == np.count_nonzero(job.result(partial=True).status) > 1
+
+
+def test_a_sweep_has_run_since_its_first_point_began_and_never_if_the_store_has_them_all(tmp_path):
+    options = {"store": tmp_path / "s.db", "workers": 1, "wait": False, "version": "1"}
+    job = sweep(slow, grid(x=range(3)), **options)
+    job.wait_for_final_state(DEADLINE)
+    metrics = job.metrics()
+    entered = metrics.timestamps
+    assert metrics.run_seconds == pytest.approx(entered[JobStatus.DONE] - entered[JobStatus.RUNNING], abs=0.01)
+    assert metrics.queue_seconds > 0
+    again = sweep(slow, grid(x=range(3)), **options)
+    again.wait_for_final_state(DEADLINE)
+    assert (again.metrics().run_seconds, again.metrics().attempts) == (None, 0)
+
+
 def test_a_cancel_is_heard_while_an_iterator_takes_its_time(engine):
     def points():
         for number in itertools.count():
@@ -428,6 +458,34 @@ def test_an_iterator_may_choose_points_by_the_results_of_those_before(engine):
     job = procjob.Sweep(lambda x: x * x, halving(), engine=engine)
     job.submit()
     assert job.result(DEADLINE)["x"][-1] == pytest.approx(2**0.5, abs=1e-5)
+
+
+def test_an_iterator_is_read_no_further_ahead_with_a_store_unless_its_points_are_there(engine, tmp_path):
+    read, go_on = [], tmp_path / "go on"
+
+    def wait(x):
+        while not go_on.exists():
+            time.sleep(0.001)
+        return x
+
+    def points():
+        for number in range(200):
+            read.append(number)
+            yield {"x": number}
+
+    options = {"engine": engine, "store": tmp_path / "s.db", "version": "1"}
+    job = sweep(wait, points(), wait=False, **options)
+    begun = threading.Event()
+    job.on_status(lambda status: begun.set() if status is JobStatus.RUNNING else None)
+    assert begun.wait(DEADLINE)
+    with pytest.raises(procjob.JobTimeoutError):
+        job.result(timeout=0.3)  # the reading of an iterator takes at most 0.1 s
+    assert len(read) <= 10
+    go_on.touch()
+    assert job.result(DEADLINE)["wait"].tolist() == read == list(range(200))
+    again = sweep(wait, points(), **options)
+    assert again["wait"].tolist() == list(range(200))
+    assert again.metadata["reused"] == 200
 
 
 def test_an_iterator_that_ends_its_thread_ends_the_sweep(engine):

@@ -242,7 +242,8 @@ def _tell_summary(job: Sweep, result: SweepResult, arguments: argparse.Namespace
     for at, error in list(result.errors.items())[:1]:
         values = ", ".join(f"{name}={result.flat(name)[at]}" for name in result.axes)
         complain(f"{counted(failed, 'point')} failed, the first at {values}: {type(error).__name__}: {error}")
-    seconds = job.metrics().run_seconds or 0.0
+    metrics = job.metrics()
+    seconds = (metrics.queue_seconds or 0.0) + (metrics.run_seconds or 0.0)  # with what the workers took to start
     kept = "" if arguments.store is None else f", kept in {arguments.store}: sweep {job.job_id()[:8]}"
     reused = result.metadata["reused"]
     out.say(

@@ -120,6 +120,7 @@ class Supply:
         self._sift = sift
         self._ready: deque[Chunk] = deque()
         self._next = 0
+        self._kept = 0  # points of the last reading, if none of them need run
         self._ended = False
         self._reader = Reader(points, wake) if isinstance(points, Stream) and wake is not None else None
         self.waiting = False
@@ -158,7 +159,7 @@ class Supply:
         """
         self.waiting = False
         if not self._ready and not self._ended:
-            self._read(size if self._sift is None else max(size, 1024))
+            self._read(max(size, self._at_once()))
         if not self._ready:
             return None if self._ended else Chunk(np.empty(0, dtype=np.int64))
         chunk = self._ready.popleft()
@@ -166,6 +167,12 @@ class Supply:
             self._ready.appendleft(chunk.part(size, len(chunk)))
             chunk = chunk.part(0, size)
         return chunk
+
+    def _at_once(self) -> int:
+        """Return how many points to look up together, though not so many should run: of an iterator more where nothing is left to run."""
+        if self._sift is None:
+            return 1
+        return min(2 * self._kept, 1024) if isinstance(self._points, Stream) else 1024
 
     def _read(self, count: int) -> None:
         chunk = (
@@ -176,7 +183,8 @@ class Supply:
             not isinstance(self._points, Stream) and self._next == len(self._points)
         )
         if self._sift is not None and len(chunk):
-            chunk = self._sift(chunk)
+            read, chunk = len(chunk), self._sift(chunk)
+            self._kept = 0 if len(chunk) else read
         if len(chunk):
             self._ready.append(chunk)
 

@@ -29,13 +29,15 @@ from procjob.sweeps.identity import Encoder, NoIdentity, digest, name_of, text
 
 #: What a class statement says of its place; of no consequence.
 _ABOUT_CLASSES = ("__doc__", "__firstlineno__", "__module__", "__qualname__", "__static_attributes__")
+#: Attributes of functions: what is decorated is closed over, and the mark is encoded by itself.
+_SAID_ELSEWHERE = ("__wrapped__", "__procjob_vectorized__")
 
 
 def fingerprint(target: Any, name: str) -> dict[str, str]:
     """Return what a target is made of: for each part a short name and a hash of 32 hexadecimal digits.
 
-    The parts of a function are its code (not its name, comments, docstrings and line numbers) with its defaults, what it closes over,
-    and each global that it refers to; the user's own functions and classes among those likewise, and what they refer to.
+    The parts of a function are its code (not its name, comments, docstrings and line numbers) with its defaults and attributes,
+    what it closes over, and each global that it refers to; the user's own functions and classes among those likewise, and what they refer to.
 
     Raises:
         NoIdentity: something in it has none.
@@ -144,6 +146,9 @@ class _Fingerprint:
             named.append(self._refer(name, f"{where}: {name}", value))
         for name, value in _globals_of(fn):
             named.append(self._refer(name, name if value is not fn else where, value))
+        for name, value in vars(fn).items():
+            if name not in _SAID_ELSEWHERE:
+                named.append(self._refer(f".{name}", f"{where}.{name}", value))
         marked = b"v" if getattr(fn, "__procjob_vectorized__", False) else b""
         return code + defaults + b"".join(sorted(named)) + marked
 
@@ -181,11 +186,13 @@ class _Fingerprint:
         instructions = [*dis.get_instructions(code), None]
         for step, following in pairwise(instructions):
             assert step is not None
-            if step.opcode in dis.hasconst:
-                if following is not None and following.opname == "STORE_NAME" and following.argval in _ABOUT_CLASSES:
-                    continue
+            constant = step.opcode in dis.hasconst
+            about = following is not None and following.opname == "STORE_NAME" and following.argval in _ABOUT_CLASSES
+            if about and (constant or step.opname == "LOAD_SMALL_INT"):  # the latter is a line number, from 3.14 on
+                continue
+            if constant:
                 constants.append(step.argval)
-            steps.append(pack("<HQ", step.opcode, 0 if step.opcode in dis.hasconst else step.arg or 0))
+            steps.append(pack("<HQ", step.opcode, 0 if constant else step.arg or 0))
         return self._encoded(
             [
                 (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & ~0x4000000),

@@ -241,7 +241,8 @@ def sweep(target: Any, points: Any, *, wait: bool = True, **options: Unpack[Swee
             names to such, or any other object; a function marked by `vectorized`; a `Circuit` with free parameters, or one of
             Qiskit's. If a function takes ``seed``, an int of 63 bits, or ``rng``, a `numpy.random.Generator` of that seed, and no axis is
             called so, it gets those of the point. ``np.random.seed`` and others that take 32 bits only want ``seed % 2**32``; ``rng`` is
-            simpler. A value that can be changed is a copy for each point.
+            simpler. A value that can be changed is a copy for each point; what else the function refers to is not, and if it changes that, a
+            result depends on which points its worker had before.
         points: made by `grid` and `zipped`, or an iterable of mappings, which is read as far as it is needed, in a thread of its own.
             It may choose points by the partial results of a `Sweep`.
         wait: return the result when it is there; False: return a `Sweep`, a job, at once. A script that ends before it stops it.

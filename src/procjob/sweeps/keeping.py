@@ -17,13 +17,14 @@ from procjob.pool.foreign import describe
 from procjob.pool.pickling import unpack_exception
 from procjob.store import PointRecord, Store, SweepRecord
 from procjob.store import Target as StoredTarget
+from procjob.store.values import storable
 from procjob.sweeps.chunks import Chunk
 from procjob.sweeps.columns import Column, columns_of, unpacked
 from procjob.sweeps.fingerprint import Classes
 from procjob.sweeps.gathered import Gathered
 from procjob.sweeps.identity import digest, point_keys
 from procjob.sweeps.points import Points, Stream, rows
-from procjob.sweeps.result import DONE
+from procjob.sweeps.result import DONE, error_text
 from procjob.sweeps.targets import Outcome, Target
 from procjob.sweeps.versions import VersionCheck
 
@@ -70,7 +71,7 @@ class StoreKeeper:
                     point_keys({name: values}, self._classes.code)
         parts = target.parts()
         stored = StoredTarget(
-            target.name, digest(*(f"{name}={parts[name]}".encode() for name in sorted(parts))).hex(), parts
+            target.name, digest(*(storable(f"{name}={parts[name]}").encode() for name in sorted(parts))).hex(), parts
         )
         target_id = store.target_id(stored)
         before = _seed_of_last(store, target.name, target_id) if seed is None and target.seeded else None
@@ -154,7 +155,7 @@ class StoreKeeper:
             if outcome.status[number] == DONE:
                 value, told, status = dict(zip(names, next(values), strict=True)), None, "DONE"
             elif error is not None:
-                value, told, status = None, describe(unpack_exception(error)), "ERROR"
+                value, told, status = None, error_text(unpack_exception(error)), "ERROR"
             else:
                 continue
             records.append(PointRecord(key, point, status, value, told, float(outcome.seconds[number]), attempts, now))
@@ -202,7 +203,7 @@ def _tell_changes(store: Store, target: StoredTarget, target_id: int) -> None:
                 name for name in {*other.parts, *target.parts} if other.parts.get(name) != target.parts.get(name)
             )
             logger.warning(
-                "%s has changed (%s) since %d points of it were stored in %s; they are not used. If its code has changed and its "
-                "results have not, give both version=", target.name, ", ".join(changed), count, store.path,
+                "%s has changed (%s), or Python has, since %d points of it were stored in %s; they are not used. If its results have "
+                "not changed, give both version= (--target-version on the command line)", target.name, ", ".join(changed), count, store.path,
             )  # fmt: skip
             return

@@ -336,7 +336,8 @@ class SweepResult:
         """Select by values of axes, as xarray's ``sel`` does.
 
         One value takes the dimension away (see `fixed`); where several axes share a dimension, or a value is there twice, the points that
-        have it remain. A list gives the points in its order; a slice those between its ends, both included.
+        have it remain. A list gives the points in its order; a slice those between its ends, both included,
+        also of an axis that descends (where xarray wants the higher end first).
 
         Args:
             indexers: the same as ``**axes``, for names that are no identifiers.

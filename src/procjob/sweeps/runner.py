@@ -146,6 +146,7 @@ class Runner:
         self._begun = False
         self._failure: BaseException | None = None
         self._keeper_failed = False
+        self._started: float | None = None  # when the first point began; None: the store had them all
         self._cpu_seconds, self._peak_rss = 0.0, 0
         self._sink: EventSink = _ignore
         self._future: TaskFuture[Any] | None = None
@@ -196,7 +197,7 @@ class Runner:
 
     def _drive(self) -> None:
         assert self._future is not None
-        began, result, bar = time.monotonic(), None, None
+        result, bar = None, None
         try:
             bar = self._make_bar()
             self._run(bar)
@@ -207,8 +208,10 @@ class Runner:
                 result = self._end(bar)
             except BaseException as exc:  # noqa: BLE001
                 self._failure = self._failure or exc
-            usage = Usage(time.monotonic() - began, self._cpu_seconds, self._peak_rss)
-            self._sink(Finished(time.monotonic(), 1, usage))
+            now, usage = time.monotonic(), None
+            if self._started is not None:
+                usage = Usage(now - self._started, self._cpu_seconds, self._peak_rss)
+            self._sink(Finished(now, int(usage is not None), usage))
             self._future.settle(result, self._failure, cancelled=self._engine_gone)
             self._callbacks.close(wait=False)
         if isinstance(self._failure, KeyboardInterrupt) and not self._engine.workers:
@@ -342,8 +345,8 @@ class Runner:
                     self._failure = self._failure or exc
         if self._setting.own_engine:
             self._engine.close()
+        self._show(bar)
         if bar is not None:
-            self._show(bar)
             bar.close()
         result = self._finish()
         if self._keeper is not None:
@@ -369,9 +372,10 @@ class Runner:
     def _on_event(self, sent: _Sent, event: Event) -> None:
         """What the engine says of a chunk, in its own thread."""
         match event:
-            case Started():
+            case Started(now):
                 if self._future is not None and not self._future.running():
                     self._future.mark_running()
+                    self._started = now
                     self._sink(event)
             case Logged():
                 self._sink(event)

@@ -27,7 +27,7 @@ def to_numpy(result: SweepResult) -> NDArray[Any]:
     fields = dict(_flat(result))
     fields |= _own(fields, status=result.status, seconds=result.seconds)
     out = np.empty(len(result), dtype=[(name, values.dtype, values.shape[1:]) for name, values in fields.items()])
-    for name, values in fields.items():
+    for name, values in zip(out.dtype.names or (), fields.values(), strict=True):  # NumPy calls what is called "" f0
         out[name] = values
     return out
 

@@ -48,13 +48,15 @@ BASE = """
     OFFSET = 2.0
     TABLE = {"a": [1, 2]}
     def helper(x):
-        return deeper(x) * 2
+        return deeper(x) * helper.factor
+    helper.factor = 2
     def deeper(x):
         return x - 1
     class Model:
         scale = 3.0
         def energy(self, x):
             return self.scale * x
+        energy.unit = 1.0
         @staticmethod
         def shift(x):
             return x + 1
@@ -87,10 +89,12 @@ BASE = """
         ("f = outer(4)", "f = outer(5)"),
         ("OFFSET = 2.0", "OFFSET = 2"),
         ('"a": [1, 2]', '"a": [1, 3]'),
-        ("deeper(x) * 2", "deeper(x) * 3"),
+        ("deeper(x) * helper", "deeper(x) + helper"),
+        ("helper.factor = 2", "helper.factor = 3"),
         ("return x - 1", "return x - 2"),
         ("return self.scale * x", "return self.scale + x"),
         ("scale = 3.0", "scale = 3.5"),
+        ("energy.unit = 1.0", "energy.unit = 2.0"),
         ("return x + 1", "return x + 2"),
         ("return 2 * self.scale", "return 3 * self.scale"),
         ("MODEL = Model()", "MODEL = Model(); MODEL.extra = 1"),

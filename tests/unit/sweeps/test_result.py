@@ -330,6 +330,11 @@ def test_to_numpy_has_one_record_a_point(partial, result):
     assert result.to_numpy()["bits"].shape == (6, 2)
 
 
+def test_a_result_without_a_name_is_in_its_array_under_that_of_numpy():
+    table = result_at(grid(theta=THETA), {"": np.array([5.0, 6.0, 7.0])}).to_numpy()
+    assert table["f1"].tolist() == [5.0, 6.0, 7.0]
+
+
 def test_to_pandas_has_one_row_a_point(partial):
     table = partial.to_pandas()
     assert list(table) == ["theta", "depth", "energy", "status", "seconds", "error"]
