@@ -258,6 +258,7 @@ def _draw_lines(
     options = normalize_kwargs(options, Line2D)
     count = len(groups.values)
     norm = _norm(groups)
+    labels = groups.labels or _written(groups.values)
     _set_ticks(ax, "x", places)
     for number, value in enumerate(groups.values):
         there = ~np.isnan(means.mean[number])
@@ -266,7 +267,7 @@ def _draw_lines(
             "linestyle": "-" if joined else "none",
         }
         if by is not None:
-            style["label"] = f"{value:.6g}" if groups.labels is None else groups.labels[number]
+            style["label"] = labels[number]
         if count > MAX_LEGEND:
             style["color"] = palette(norm(value))
         style |= options
@@ -280,6 +281,12 @@ def _draw_lines(
         _add_colour_bar(ax, by.name, groups, norm, palette)
     elif by is not None:
         ax.legend(title=by.name)
+
+
+def _written(values: Floats) -> list[str]:
+    """Return numbers as short as they are told apart."""
+    short = [f"{value:.6g}" for value in values]
+    return short if len(set(short)) == len(short) else [repr(value) for value in values.tolist()]
 
 
 def _norm(groups: Levels) -> Any:

@@ -83,6 +83,12 @@ def test_one_line_for_each_group_with_a_legend(ax):
     assert legend.get_title().get_text() == "depth"
 
 
+def test_groups_of_close_numbers_are_told_apart_by_the_legend(ax):
+    close = [1.0, 1.0 + 1e-9]
+    plot(variable("x", [0, 0]), variable("y", [1, 2]), variable("coupling", close), ax=ax)
+    assert [float(text.get_text()) for text in drawn(ax).get_legend().get_texts()] == close
+
+
 def test_many_groups_have_a_colour_bar_instead_of_a_legend(ax):
     by, x = (values.reshape(-1) for values in np.meshgrid(np.arange(20), np.arange(3)))
     plot(Variable("x", x), Variable("y", x + by), Variable("phi", by), ax=ax)
