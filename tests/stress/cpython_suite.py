@@ -6,6 +6,7 @@ through the same mixin that binds them to the standard executors. `mp_context`, 
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import sys
@@ -43,6 +44,12 @@ class Mixin(ExecutorMixin):
 
     def get_context(self):
         return None
+
+    def create_event(self):
+        """Asked for from 3.14 on."""
+        manager = multiprocessing.Manager()
+        self.addCleanup(manager.shutdown)
+        return manager.Event()
 
 
 def run_script(*args, original=test_shutdown.assert_python_ok, **environment):
