@@ -337,6 +337,8 @@ class Backend:
         if self._divisible:
             given = {name: unshared(value) for name, value in options.items()}
             pieces, join = cast("Divisible", self.simulator).divide(unshared(run_input), given, max(1, self.workers))
+            if not pieces:
+                raise ValueError(f"{self.name}: divide must return at least one run, not {pieces!r}")
             first = pieces[0][0]
             # One piece counts if an equal input may come again: a list of circuits would only fill the worker's memory.
             shared = all(part is first for part, _ in pieces) and (len(pieces) > 1 or isinstance(first, Hashable))

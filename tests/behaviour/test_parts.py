@@ -303,6 +303,20 @@ def test_an_input_that_the_parts_share_travels_to_each_worker_once(workers, part
     assert arrivals == ([[1] * parts] if parts > 1 else [1]) * 3
 
 
+def test_a_run_that_is_divided_into_nothing_is_refused():
+    class Divided:
+        def __call__(self, numbers): ...
+
+        def divide(self, numbers, options, pieces):
+            return [], sum
+
+    with (
+        procjob.Backend(Divided(), workers=0) as backend,
+        pytest.raises(ValueError, match=r"Divided.*at least one run, not \[\]"),
+    ):
+        backend.run([])
+
+
 def test_the_times_of_a_divided_job_are_in_the_order_of_its_states(engine):
     for _ in range(20):
         job = job_of(engine, [(abs, -1), (abs, -2)])

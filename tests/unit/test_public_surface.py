@@ -51,6 +51,13 @@ def test_an_unknown_name_is_an_attribute_error_that_names_it():
         _ = procjob.Bakend
 
 
+@pytest.mark.parametrize(("module", "needed"), [("qiskit", "qiskit"), ("testing", "pytest")])
+def test_a_part_whose_package_is_missing_says_what_to_install(module, needed):
+    code = f"import sys; sys.modules[{needed!r}] = None; import procjob.{module}"
+    run = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
+    assert run.stderr.endswith(f"pip install 'procjob[{module}]'\n")
+
+
 def test_import_procjob_loads_no_other_package():
     assert not packages_loaded_by("import procjob") & (OPTIONAL | {"cloudpickle", "loky", "numpy", "psutil", "tqdm"})
 

@@ -5,6 +5,11 @@ ProcessSampler(sampler).run(pubs), ProcessEstimator ──> QiskitPrimitiveJob  
 from_qiskit, from_qasm2, from_qasm3 ──> procjob.simulators.circuit.Circuit          (convert, expressions)
 """
 
+try:
+    import qiskit  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("procjob.qiskit needs Qiskit: pip install 'procjob[qiskit]'", name="qiskit") from error
+
 from procjob.qiskit.backend import ProcessBackend
 from procjob.qiskit.convert import from_qasm2, from_qasm3, from_qiskit
 from procjob.qiskit.errors import CircuitError, JobCancelledError, JobError, JobTimeoutError

@@ -8,6 +8,11 @@ statuses and errors are compared by name, so both packages' classes pass.
 
 from __future__ import annotations
 
+try:
+    import pytest  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("procjob.testing needs pytest: pip install 'procjob[testing]'", name="pytest") from error
+
 from procjob.testing.added import Added
 from procjob.testing.required import Required
 
