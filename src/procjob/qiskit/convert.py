@@ -178,6 +178,8 @@ class _Converter:
         legacy = None if isinstance(operation, IfElseOp) else getattr(operation, "_condition", None)
         if legacy is not None:
             condition = self._both(condition, self._read(legacy, operation), operation)
+            operation = operation.to_mutable()
+            operation._condition = None  # or the definition of a gate with open controls has it again
         if isinstance(operation, (Barrier, Delay)):
             return
         if isinstance(operation, IfElseOp):
@@ -217,16 +219,16 @@ class _Converter:
         gate = operation.base_op
         if not isinstance(gate, Gate):
             raise self._unsupported(operation)
-        for modifier in operation.modifiers:
-            if isinstance(modifier, ControlModifier):
-                try:
+        try:
+            for modifier in operation.modifiers:
+                if isinstance(modifier, ControlModifier):
                     gate = gate.control(modifier.num_ctrl_qubits, ctrl_state=modifier.ctrl_state, annotated=False)
-                except QiskitError:  # as of a permutation
-                    raise self._unsupported(operation) from None
-            elif isinstance(modifier, InverseModifier):
-                gate = gate.inverse()
-            else:
-                gate = gate.power(modifier.power)
+                elif isinstance(modifier, InverseModifier):
+                    gate = gate.inverse()
+                else:
+                    gate = gate.power(modifier.power)
+        except (TypeError, QiskitError):  # as of a permutation under controls, or of a power with a free parameter
+            raise self._unsupported(operation) from None
         return gate
 
     def _known(self, gate: Gate, params: Sequence[Any]) -> tuple[str, list[Angle]] | None:
@@ -260,14 +262,14 @@ class _Converter:
         clbits: list[Clbit],
         condition: _Condition | None,
     ) -> None:
-        definition = getattr(operation, "definition", None)
-        if definition is not None and not isinstance(operation, UnitaryGate):
+        try:
+            definition = None if isinstance(operation, UnitaryGate) else getattr(operation, "definition", None)
+            matrix = operation.to_matrix() if definition is None else None
+        except (AttributeError, TypeError, QiskitError):  # TypeError: of a matrix with a free parameter
+            raise self._unsupported(operation) from None
+        if definition is not None:
             self._inline(operation, definition, qubits, clbits, condition)
             return
-        try:
-            matrix = operation.to_matrix()
-        except (AttributeError, QiskitError):
-            raise self._unsupported(operation) from None
         self.target.unitary(matrix, qubits)
         self._conditioned(condition)
 
@@ -332,5 +334,5 @@ class _Converter:
     def _unsupported(self, operation: Instruction, what: str = "") -> ValueError:
         return ValueError(
             f"circuit {self.name!r} has {what or 'the instruction'} {operation.name!r}, which the built-in simulator does "
-            "not have; run it on another backend such as AerSimulator, or decompose it first"
+            "not have; run it on another backend such as AerSimulator, or decompose it, or bind its parameters, first"
         )
