@@ -6,6 +6,7 @@ has a matrix becomes a unitary. Parameter expressions stay symbolic. The user's 
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -103,7 +104,8 @@ def from_qasm3(text: str) -> Circuit:
 
     Raises:
         TypeError: it is no text.
-        ValueError: it is no OpenQASM 3 (the place is named), or has an instruction that the built-in simulator does not have.
+        ValueError: it is no OpenQASM 3, or Qiskit's parser fails (the place is named), or it has an instruction that the
+            built-in simulator does not have.
         qiskit.qasm3.QASM3ImporterError: it is OpenQASM 3 that Qiskit does not read.
         ImportError: the parser is missing; the extra ``qiskit`` brings it.
 
@@ -127,10 +129,13 @@ def loads_qasm3(text: str) -> QuantumCircuit:
         raise ValueError("the text is no OpenQASM 3: it is empty")
     try:
         return qasm3.loads(text)
+    except (ImportError, qasm3.QASM3ImporterError):
+        raise
     except Exception as exc:
-        if type(exc).__name__ != "QASM3ParsingError":  # of the parser, which is imported when it is used
-            raise
-        raise ValueError(f"the text is no OpenQASM 3: {_place(exc)}") from exc
+        if type(exc).__name__ == "QASM3ParsingError":  # of the parser, which is imported when it is used
+            raise ValueError(f"the text is no OpenQASM 3: {_place(exc)}") from exc
+        what = f"{type(exc).__name__}: {getattr(exc, 'message', exc)}"  # an index out of range, say: it checks little
+        raise ValueError(f"Qiskit's parser of OpenQASM 3 gave up{_line(exc)}: {what}") from exc
 
 
 def _place(error: Exception) -> str:
@@ -138,6 +143,13 @@ def _place(error: Exception) -> str:
     cause = error.__cause__.args[0] if error.__cause__ is not None and error.__cause__.args else None
     token = getattr(cause, "offendingToken", None)
     return str(error) or (f"line {token.line}, at {token.text!r}" if token is not None else "it cannot be parsed")
+
+
+def _line(error: Exception) -> str:
+    """Where the innermost statement or expression is that the parser was at, if it was at one."""
+    nodes = [frame.f_locals.get("node") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    spans = [span for node in nodes if (span := getattr(node, "span", None))]
+    return f" at line {spans[-1].start_line}" if spans else ""
 
 
 def _add_registers(target: Circuit, circuit: QuantumCircuit) -> dict[Clbit, int]:
@@ -316,6 +328,8 @@ class _Converter:
         bits = [what] if isinstance(what, Clbit) else list(what) if isinstance(what, ClassicalRegister) else None
         if bits is None:
             raise self._unsupported(operation, "a condition on something else than a bit or a register")
+        if int(value) >> len(bits):
+            raise self._unsupported(operation, "a condition that never holds")
         return tuple(self.clbits[bit] for bit in bits), int(value)
 
     def _both(self, outer: _Condition | None, condition: _Condition, operation: Instruction) -> _Condition:
