@@ -412,6 +412,20 @@ def test_a_circuit_wider_than_the_memory_fails_with_its_index_and_name_and_costs
         time.sleep(0.005)
 
 
+def test_circuits_that_aer_cannot_load_keep_their_places_among_the_others(engine):
+    loop = QuantumCircuit(1, 1, name="loop")  # Aer takes it transpiled only
+    with loop.while_loop((loop.clbits[0], 0)):
+        loop.measure(0, 0)
+    backend = ProcessBackend(AerSimulator(), engine=engine, max_shots_per_task=6)
+    job = backend.run([ghz(2), loop, ghz(3)], shots=10)
+    result = job.result(DEADLINE)
+    assert [experiment.success for experiment in result.results] == [True, False, True]
+    assert {len(outcome) for outcome in result.get_counts(2)} == {3}
+    with pytest.raises(QiskitError, match="not run: ERROR: Failed to load circuits"):
+        result.get_counts(1)
+    assert re.search(r"circuit 1 \('loop'\): .*Failed to load circuits", job.error_message())
+
+
 def test_a_circuit_wider_than_the_backend_raises_with_its_index_and_name(engine):
     backend = ProcessBackend(BasicSimulator(), engine=engine)
     job = backend.run([ghz(2), ghz(40, name="too wide")], shots=10)

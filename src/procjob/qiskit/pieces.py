@@ -77,6 +77,20 @@ class Run:
         return Run(circuits, None if self.binds is None else binds, origin)
 
 
+def not_run(run: Run, why: str) -> list[dict[str, Any]]:
+    """Return what stands for the experiments of a run that there are no results of, as Qiskit's ``from_dict`` takes it."""
+    return [
+        {
+            "shots": 0,
+            "success": False,
+            "data": {},
+            "status": f"not run: {why}",
+            "header": {"name": circuit.name, "metadata": circuit.metadata},
+        }
+        for _, circuit in run.numbered()
+    ]
+
+
 def operations(circuit: QuantumCircuit) -> Iterator[Any]:
     """Yield the operations of a circuit and of the blocks of its control flow."""
     for instruction in circuit.data:
