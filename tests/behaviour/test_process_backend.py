@@ -293,7 +293,7 @@ def test_none_for_an_option_means_what_it_means_to_the_wrapped_backend(engine):
             assert backend.run(ghz(3), **given).result(DEADLINE).get_counts() == expected
 
 
-@pytest.mark.parametrize("seed", [np.int64(5), True, -1])
+@pytest.mark.parametrize("seed", [np.int64(5), True, -1, 2**63 - 1])
 def test_a_seed_may_be_any_number_that_aer_takes(seed, engine):
     options = {"seed_simulator": seed, "shots": 50}
     backend = ProcessBackend(AerSimulator(), engine=engine, max_circuits_per_task=1)
