@@ -54,6 +54,13 @@ def test_counts_and_memory_are_those_of_the_simulator_for_any_number_of_workers(
         assert [result.get_counts(26 + k) for k in range(25)] != [result.get_counts(k) for k in range(25)]
 
 
+def test_none_for_an_option_is_one_that_is_not_given():
+    for workers in (0, 2):
+        with ProcessBackend(StatevectorSimulator(), workers=workers) as backend:
+            result = backend.run(flip(), shots=None, memory=None, precision=None).result(DEADLINE)
+        assert result.get_counts() == {"10": 1024}
+
+
 def test_a_circuit_is_transpiled_to_gates_that_it_knows_and_runs(ansatz, angles):
     with ProcessBackend(StatevectorSimulator(), workers=0) as backend:
         assert backend.num_qubits >= 20

@@ -293,7 +293,7 @@ def test_none_for_an_option_means_what_it_means_to_the_wrapped_backend(engine):
             assert backend.run(ghz(3), **given).result(DEADLINE).get_counts() == expected
 
 
-@pytest.mark.parametrize("seed", [np.int64(5), True, -1])
+@pytest.mark.parametrize("seed", [np.int64(5), True, -1, 2**63 - 1])
 def test_a_seed_may_be_any_number_that_aer_takes(seed, engine):
     options = {"seed_simulator": seed, "shots": 50}
     backend = ProcessBackend(AerSimulator(), engine=engine, max_circuits_per_task=1)
@@ -410,6 +410,20 @@ def test_a_circuit_wider_than_the_memory_fails_with_its_index_and_name_and_costs
     while "Simulation failed" not in caplog.text:  # what a worker logs is told by the thread of the callbacks
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def test_circuits_that_aer_cannot_load_keep_their_places_among_the_others(engine):
+    loop = QuantumCircuit(1, 1, name="loop")  # Aer takes it transpiled only
+    with loop.while_loop((loop.clbits[0], 0)):
+        loop.measure(0, 0)
+    backend = ProcessBackend(AerSimulator(), engine=engine, max_shots_per_task=6)
+    job = backend.run([ghz(2), loop, ghz(3)], shots=10)
+    result = job.result(DEADLINE)
+    assert [experiment.success for experiment in result.results] == [True, False, True]
+    assert {len(outcome) for outcome in result.get_counts(2)} == {3}
+    with pytest.raises(QiskitError, match="not run: ERROR: Failed to load circuits"):
+        result.get_counts(1)
+    assert re.search(r"circuit 1 \('loop'\): .*Failed to load circuits", job.error_message())
 
 
 def test_a_circuit_wider_than_the_backend_raises_with_its_index_and_name(engine):

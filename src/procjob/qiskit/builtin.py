@@ -80,7 +80,7 @@ class StatevectorBackend(BackendV2):
             run_input: one or more circuits.
             parameter_binds: for each circuit, a list of values for each of its parameters.
             first: numbers of the first circuit and of its first point, for a part of a run.
-            **options: ``shots``, ``seed_simulator``, ``memory``, ``precision``.
+            **options: ``shots``, ``seed_simulator``, ``memory``, ``precision``; None is as if it were not given, as for Aer.
 
         Raises:
             TypeError: an option that there is not, or a table that is none.
@@ -92,7 +92,7 @@ class StatevectorBackend(BackendV2):
         if unknown := [name for name in options if name not in self.options]:
             raise TypeError(f"{self.name} has no option {unknown[0]!r}; it has {', '.join(dict(self.options.items()))}")
         tables = checked_binds(circuits, parameter_binds)
-        settings = {**dict(self.options.items()), **options}
+        settings = dict(self.options.items()) | {name: value for name, value in options.items() if value is not None}
         job_id = str(uuid.uuid4())
         results: list[dict[str, Any]] = []
         for index, circuit in enumerate(circuits):

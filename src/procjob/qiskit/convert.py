@@ -6,6 +6,7 @@ has a matrix becomes a unitary. Parameter expressions stay symbolic. The user's 
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -103,7 +104,8 @@ def from_qasm3(text: str) -> Circuit:
 
     Raises:
         TypeError: it is no text.
-        ValueError: it is no OpenQASM 3 (the place is named), or has an instruction that the built-in simulator does not have.
+        ValueError: it is no OpenQASM 3, or Qiskit's parser fails (the place is named), or it has an instruction that the
+            built-in simulator does not have.
         qiskit.qasm3.QASM3ImporterError: it is OpenQASM 3 that Qiskit does not read.
         ImportError: the parser is missing; the extra ``qiskit`` brings it.
 
@@ -127,10 +129,13 @@ def loads_qasm3(text: str) -> QuantumCircuit:
         raise ValueError("the text is no OpenQASM 3: it is empty")
     try:
         return qasm3.loads(text)
+    except (ImportError, qasm3.QASM3ImporterError):
+        raise
     except Exception as exc:
-        if type(exc).__name__ != "QASM3ParsingError":  # of the parser, which is imported when it is used
-            raise
-        raise ValueError(f"the text is no OpenQASM 3: {_place(exc)}") from exc
+        if type(exc).__name__ == "QASM3ParsingError":  # of the parser, which is imported when it is used
+            raise ValueError(f"the text is no OpenQASM 3: {_place(exc)}") from exc
+        what = f"{type(exc).__name__}: {getattr(exc, 'message', exc)}"  # an index out of range, say: it checks little
+        raise ValueError(f"Qiskit's parser of OpenQASM 3 gave up{_line(exc)}: {what}") from exc
 
 
 def _place(error: Exception) -> str:
@@ -138,6 +143,13 @@ def _place(error: Exception) -> str:
     cause = error.__cause__.args[0] if error.__cause__ is not None and error.__cause__.args else None
     token = getattr(cause, "offendingToken", None)
     return str(error) or (f"line {token.line}, at {token.text!r}" if token is not None else "it cannot be parsed")
+
+
+def _line(error: Exception) -> str:
+    """Where the innermost statement or expression is that the parser was at, if it was at one."""
+    nodes = [frame.f_locals.get("node") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    spans = [span for node in nodes if (span := getattr(node, "span", None))]
+    return f" at line {spans[-1].start_line}" if spans else ""
 
 
 def _add_registers(target: Circuit, circuit: QuantumCircuit) -> dict[Clbit, int]:
@@ -178,6 +190,8 @@ class _Converter:
         legacy = None if isinstance(operation, IfElseOp) else getattr(operation, "_condition", None)
         if legacy is not None:
             condition = self._both(condition, self._read(legacy, operation), operation)
+            operation = operation.to_mutable()
+            operation._condition = None  # or the definition of a gate with open controls has it again
         if isinstance(operation, (Barrier, Delay)):
             return
         if isinstance(operation, IfElseOp):
@@ -217,16 +231,16 @@ class _Converter:
         gate = operation.base_op
         if not isinstance(gate, Gate):
             raise self._unsupported(operation)
-        for modifier in operation.modifiers:
-            if isinstance(modifier, ControlModifier):
-                try:
+        try:
+            for modifier in operation.modifiers:
+                if isinstance(modifier, ControlModifier):
                     gate = gate.control(modifier.num_ctrl_qubits, ctrl_state=modifier.ctrl_state, annotated=False)
-                except QiskitError:  # as of a permutation
-                    raise self._unsupported(operation) from None
-            elif isinstance(modifier, InverseModifier):
-                gate = gate.inverse()
-            else:
-                gate = gate.power(modifier.power)
+                elif isinstance(modifier, InverseModifier):
+                    gate = gate.inverse()
+                else:
+                    gate = gate.power(modifier.power)
+        except (TypeError, QiskitError):  # as of a permutation under controls, or of a power with a free parameter
+            raise self._unsupported(operation) from None
         return gate
 
     def _known(self, gate: Gate, params: Sequence[Any]) -> tuple[str, list[Angle]] | None:
@@ -260,14 +274,14 @@ class _Converter:
         clbits: list[Clbit],
         condition: _Condition | None,
     ) -> None:
-        definition = getattr(operation, "definition", None)
-        if definition is not None and not isinstance(operation, UnitaryGate):
+        try:
+            definition = None if isinstance(operation, UnitaryGate) else getattr(operation, "definition", None)
+            matrix = operation.to_matrix() if definition is None else None
+        except (AttributeError, TypeError, QiskitError):  # TypeError: of a matrix with a free parameter
+            raise self._unsupported(operation) from None
+        if definition is not None:
             self._inline(operation, definition, qubits, clbits, condition)
             return
-        try:
-            matrix = operation.to_matrix()
-        except (AttributeError, QiskitError):
-            raise self._unsupported(operation) from None
         self.target.unitary(matrix, qubits)
         self._conditioned(condition)
 
@@ -314,6 +328,8 @@ class _Converter:
         bits = [what] if isinstance(what, Clbit) else list(what) if isinstance(what, ClassicalRegister) else None
         if bits is None:
             raise self._unsupported(operation, "a condition on something else than a bit or a register")
+        if int(value) >> len(bits):
+            raise self._unsupported(operation, "a condition that never holds")
         return tuple(self.clbits[bit] for bit in bits), int(value)
 
     def _both(self, outer: _Condition | None, condition: _Condition, operation: Instruction) -> _Condition:
@@ -332,5 +348,5 @@ class _Converter:
     def _unsupported(self, operation: Instruction, what: str = "") -> ValueError:
         return ValueError(
             f"circuit {self.name!r} has {what or 'the instruction'} {operation.name!r}, which the built-in simulator does "
-            "not have; run it on another backend such as AerSimulator, or decompose it first"
+            "not have; run it on another backend such as AerSimulator, or decompose it, or bind its parameters, first"
         )

@@ -121,15 +121,22 @@ def _apply(values: list[Any], pending: list[str], least: int) -> None:
 
 
 def _check(value: ParameterExpression, angle: Angle, parameters: list[QiskitParameter]) -> None:
-    """Compare with Qiskit at points in (0.1, 0.9), where every function that is known here is defined."""
+    """Compare with Qiskit at points in (0.1, 0.9), where every function that is known here is defined by itself."""
     generator = np.random.default_rng(len(parameters))
-    points = {parameter: generator.uniform(0.1, 0.9, 3) for parameter in parameters}
-    with np.errstate(invalid="ignore"):
-        got = np.broadcast_to(evaluate(angle, {parameter.name: numbers for parameter, numbers in points.items()}), 3)
-    for index in range(3):
-        bound = value.bind({parameter: float(numbers[index]) for parameter, numbers in points.items()})
+    points = {parameter: generator.uniform(0.1, 0.9, 24) for parameter in parameters}
+    with np.errstate(all="ignore"):
+        got = np.broadcast_to(evaluate(angle, {parameter.name: numbers for parameter, numbers in points.items()}), 24)
+    left = 3
+    for index in range(24):
+        try:
+            bound = value.bind({parameter: float(numbers[index]) for parameter, numbers in points.items()})
+        except (RuntimeError, ZeroDivisionError):  # it is not defined there, such as the arcsine of a quotient
+            continue
         expected = complex(bound.numeric())
         if np.isfinite(expected) and abs(got[index] - expected) > TOLERANCE * max(1.0, abs(expected)):
             raise ValueError(
                 f"the parameter expression {value} was converted to {angle!r}, which differs; bind it first"
             )
+        left -= 1
+        if not left:
+            return

@@ -17,7 +17,7 @@ from procjob.parts import WholeFuture
 from procjob.qiskit.errors import JobCancelledError as QiskitJobCancelledError
 from procjob.qiskit.errors import JobError as QiskitJobError
 from procjob.qiskit.errors import JobTimeoutError as QiskitJobTimeoutError
-from procjob.qiskit.pieces import Run
+from procjob.qiskit.pieces import Run, not_run
 from procjob.status import JobStatus
 
 
@@ -109,16 +109,6 @@ class QiskitJob(Job, JobV1):
 
 
 def _missing(run: Run, job: QiskitJob, why: str) -> Result:
-    experiments = [
-        {
-            "shots": 0,
-            "success": False,
-            "data": {},
-            "status": f"not run: {why}",
-            "header": {"name": circuit.name, "metadata": circuit.metadata},
-        }
-        for _, circuit in run.numbered()
-    ]
     backend = job.backend()
     return Result.from_dict(  # which makes of a header what this version of Qiskit has for it
         {
@@ -127,7 +117,7 @@ def _missing(run: Run, job: QiskitJob, why: str) -> Result:
             "qobj_id": "",
             "job_id": job.job_id(),
             "success": False,
-            "results": experiments,
+            "results": not_run(run, why),
             "status": f"PARTIAL: {why}",
         }
     )

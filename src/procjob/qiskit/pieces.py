@@ -77,6 +77,20 @@ class Run:
         return Run(circuits, None if self.binds is None else binds, origin)
 
 
+def not_run(run: Run, why: str) -> list[dict[str, Any]]:
+    """Return what stands for the experiments of a run that there are no results of, as Qiskit's ``from_dict`` takes it."""
+    return [
+        {
+            "shots": 0,
+            "success": False,
+            "data": {},
+            "status": f"not run: {why}",
+            "header": {"name": circuit.name, "metadata": circuit.metadata},
+        }
+        for _, circuit in run.numbered()
+    ]
+
+
 def operations(circuit: QuantumCircuit) -> Iterator[Any]:
     """Yield the operations of a circuit and of the blocks of its control flow."""
     for instruction in circuit.data:
@@ -144,10 +158,16 @@ def divide(
             if len(blocks) > 1:
                 own["shots"] = size
             if cut.seed is not None:
-                own["seed_simulator"] = seed_of(cut.seed, block) + (cut.seed_step or 0) * begin
+                own["seed_simulator"] = seed_after(seed_of(cut.seed, block), (cut.seed_step or 0) * begin)
             pieces.append((part, own))
         begin += sum(units)
     return pieces, lambda results: join(results, len(blocks))
+
+
+def seed_after(seed: int, steps: int) -> int:
+    """Return a seed that has grown by so much; Aer's has 64 bits, and goes on from the other end."""
+    grown = seed + steps
+    return grown - 2**64 if seed < 2**63 <= grown else grown
 
 
 def _units(run: Run) -> Iterator[int]:

@@ -14,12 +14,13 @@ from typing import Any
 from qiskit import QuantumCircuit
 from qiskit.providers import Options
 from qiskit.result import Result
+from qiskit.result.models import ExperimentResult
 
 from procjob.pool.pickling import add_note
 from procjob.pool.session import in_worker, report_progress
 from procjob.qiskit.builtin import StatevectorBackend
 from procjob.qiskit.noise import qubits_used, trimmed
-from procjob.qiskit.pieces import AER_SEED_STEP, Cut, Run, divide, operations, saves
+from procjob.qiskit.pieces import AER_SEED_STEP, Cut, Run, divide, not_run, operations, saves
 
 
 class Simulation:
@@ -57,6 +58,9 @@ class Simulation:
             raise
         if run.divided:  # else it is as good as done
             report_progress(1, 1)
+            if not result.results:  # Aer could not load a circuit; those of other pieces must keep their places
+                lost = not_run(run, str(result.status).strip())
+                result.results = [ExperimentResult.from_dict(each) for each in lost]
         if in_worker():
             _pickle_headers_without_warning(result)
         return result

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from qiskit.primitives import BackendSamplerV2, StatevectorSampler
 
-from procjob.qiskit.pieces import AER_SEED_STEP
+from procjob.qiskit.pieces import AER_SEED_STEP, seed_after
 from procjob.qiskit.simulation import is_aer
 
 Seed = int | np.random.Generator | None
@@ -65,7 +65,7 @@ class Counted:
 
     def seed_at(self, position: int) -> Seed:
         """Return the seed of the point of that number in its group."""
-        return None if self.seed is None else self.seed + self.step * position
+        return None if self.seed is None else seed_after(self.seed, self.step * position)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 from qiskit.circuit import (
     AnnotatedOperation,
     ControlModifier,
+    Gate,
     InverseModifier,
     Parameter,
     ParameterVector,
@@ -16,11 +17,14 @@ from qiskit.circuit import (
 from qiskit.circuit.library import (
     C3XGate,
     CUGate,
+    HamiltonianGate,
     MCMTGate,
     PermutationGate,
     QFTGate,
     RXGate,
     SGate,
+    UGate,
+    UnitaryGate,
     efficient_su2,
     get_standard_gate_name_mapping,
 )
@@ -30,6 +34,7 @@ from qiskit.quantum_info import Operator, random_unitary
 from procjob.qiskit import expressions, from_qasm2, from_qiskit
 from procjob.simulators import expressions as parameters
 from procjob.simulators.gates import controlled
+from procjob.simulators.operations import Condition
 
 
 def operator_of(circuit) -> np.ndarray:
@@ -161,6 +166,18 @@ def test_parameters_that_the_state_does_not_depend_on_are_kept():
     np.testing.assert_allclose(bound, operator_of(from_qiskit(circuit.assign_parameters([100.0, 0.5]))), atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("make", "values"),
+    [(lambda a, b: (a / b).arcsin(), [0.1, 0.9]), (lambda a, b: (2 * a).arccos() + b, [0.3, 1.0]),
+     (lambda a, b: ((a + b) * 1000).exp() - 1, [-0.3, 0.3])],
+)  # fmt: skip
+def test_an_angle_need_not_be_defined_for_all_values(make, values):
+    circuit = QuantumCircuit(1)
+    circuit.ry(make(Parameter("a"), Parameter("b")), 0)
+    bound = operator_of(from_qiskit(circuit).bind(dict(zip("ab", values, strict=True))))
+    np.testing.assert_allclose(bound, Operator(circuit.assign_parameters(values)).data, atol=1e-12)
+
+
 def test_an_angle_may_have_thousands_of_terms():
     vector = ParameterVector("v", 3000)
     circuit = QuantumCircuit(1)
@@ -277,6 +294,29 @@ def test_what_the_simulator_does_not_have_is_named():
         from_qiskit(permuted)
     with pytest.raises(TypeError, match="must be a qiskit QuantumCircuit, not 'OPENQASM'"):
         from_qiskit("OPENQASM")
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [AnnotatedOperation(UGate(Parameter("angle"), 0.1, 0.2), [PowerModifier(2)]),
+     AnnotatedOperation(Gate("black box", 1, []), [InverseModifier()]),
+     HamiltonianGate(np.eye(2), time=Parameter("time"))],
+)  # fmt: skip
+def test_a_gate_that_qiskit_cannot_write_out_is_named(gate):
+    circuit = QuantumCircuit(1, name="closed")
+    circuit.append(gate, [0])
+    with pytest.raises(ValueError, match=f"circuit 'closed' has the instruction '{gate.name}'.* bind its parameters"):
+        from_qiskit(circuit)
+
+
+@pytest.mark.skipif(not hasattr(SGate, "c_if"), reason="Qiskit 1.x")
+@pytest.mark.filterwarnings("ignore:.*c_if:DeprecationWarning")
+def test_a_gate_with_an_open_control_has_its_condition_once():
+    circuit = QuantumCircuit(2, 1)
+    gate = UnitaryGate(random_unitary(2, seed=1)).control(1, ctrl_state=0)
+    circuit.append(gate.c_if(circuit.clbits[0], 1), [0, 1])
+    operations = from_qiskit(circuit).operations
+    assert {operation.condition for operation in operations} == {Condition((0,), 1)}
 
 
 def test_the_users_circuit_is_only_read():

@@ -86,6 +86,11 @@ def test_the_seed_of_a_block_is_that_of_its_place_and_does_not_change_between_re
     assert Children(7, generators=True).seed_of(0, 1).integers(1000, size=3).tolist() == [625, 872, 479]
 
 
+def test_seeds_go_on_from_the_other_end_where_those_of_aer_do():
+    calls = plan([sampler_pub(3)], stream_of(SamplerV2(seed=2**63 - 2000)), 1)
+    assert [call.seed for call in calls] == [2**63 - 2000, -(2**63) + 113, -(2**63) + 2226]
+
+
 def test_each_point_of_a_wide_circuit_is_a_block():
     stream = Children(7)
     assert [call.points for call in plan([sampler_pub(4, qubits=10)], stream, 100)] == [1] * 4
