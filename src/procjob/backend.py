@@ -118,8 +118,8 @@ class Backend:
             simulator = StatevectorSimulator()
         if not callable(simulator):
             raise TypeError(f"simulator must be callable as simulate(run_input, **options), not {simulator!r}")
-        if name is not None and not isinstance(name, str):
-            raise TypeError(f"name must be a string, not {name!r}")
+        if name is not None:
+            checks.text("name", name)
         self.simulator = simulator
         self.name = name or getattr(simulator, "__name__", type(simulator).__name__)
         self._limits = _checked_limits(time_limit, memory_limit, retries, grace)
@@ -244,6 +244,7 @@ class Backend:
         """Return a job by its id: the live one if this backend has it, else what the store knows of it.
 
         Raises:
+            TypeError: ``job_id`` is no string.
             JobError: there is none.
             StoreError: the store cannot be read.
 
@@ -257,6 +258,7 @@ class Backend:
             ...         backend.job(job_id).result()
             2
         """
+        checks.text("job_id", job_id)
         with self._jobs_lock:
             for job in self._jobs:
                 if job.job_id() == job_id:

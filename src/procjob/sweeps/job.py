@@ -80,8 +80,8 @@ class Sweep(Job):
     ) -> None:
         if errors not in ("raise", "store"):
             raise ValueError(f"errors must be 'raise' or 'store', not {errors!r}")
-        if version is not None and not isinstance(version, str):
-            raise TypeError(f"version must be a string, not {version!r}")
+        if version is not None:
+            checks.text("version", version)
         words = checks.words("tags", tags)
         if metadata is not None and not isinstance(metadata, Mapping):
             raise TypeError(f"metadata must be a mapping, not {metadata!r}")
