@@ -134,11 +134,21 @@ class Backend:
             "warmup": warmup,
         }
         given = {key: value for key, value in settings.items() if value is not None}
-        self._store, self._owns_store = _opened(store)
-        self._recorder = None if self._store is None else self._store._recorder()
         self._owns_engine = engine is None
         self._engine: Engine = make_engine(workers, given) if engine is None else checked_engine(engine, workers, given)
-        self._shipped = self._engine.ship(simulator, label="simulator")
+        try:
+            self._shipped = self._engine.ship(simulator, label="simulator")
+            self._store: Store | None = None
+            if store is not None:  # last: a backend that is refused makes no file
+                from procjob.store.store import opened
+
+                self._store = opened(store)
+        except BaseException:
+            if self._owns_engine:  # with warmup its workers have started
+                self._engine.close(cancel=True)
+            raise
+        self._owns_store = self._store is not store
+        self._recorder = None if self._store is None else self._store._recorder()
         self._jobs: weakref.WeakSet[Job] = weakref.WeakSet()
         self._jobs_lock = threading.RLock()  # a signal handler may close the backend in the middle of a `run`
         self._closed = False
@@ -420,15 +430,6 @@ class _Description:
 
 
 # ---------------------------------------------------------------- checks
-
-
-def _opened(store: Any) -> tuple[Store | None, bool]:
-    """Return the store that is meant by an argument, and whether it was opened here."""
-    if store is None:
-        return None, False
-    from procjob.store import Store
-
-    return (store, False) if isinstance(store, Store) else (Store(store), True)
 
 
 def _checked_limits(time_limit: Any, memory_limit: Any, retries: Any, grace: Any) -> Limits:

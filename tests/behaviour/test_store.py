@@ -516,6 +516,18 @@ def test_a_wait_that_runs_out_while_the_store_is_locked_is_no_timeout_of_a_job_t
         assert len(store.jobs()) == 2
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"workers": -1}, {"threads_per_worker": 0}, {"engine": 3}, {"simulator": threading.Lock().acquire, "warmup": []}],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_a_backend_that_is_refused_leaves_neither_a_file_nor_a_thread(path, settings):
+    with pytest.raises((TypeError, ValueError)) as refusal:
+        procjob.Backend(**{"simulator": add, "store": path} | settings)
+    assert not path.exists()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("procjob")], refusal.traceback
+
+
 def test_a_file_that_cannot_be_a_store_is_refused_when_the_backend_is_made(path):
     path.write_text("theta, energy")
     with pytest.raises(procjob.StoreError, match="not a SQLite file"):

@@ -381,6 +381,19 @@ class Store:
         return [StoredJob(self._jobs, row, backend, allow_pickle=self._allow_pickle) for row in found]
 
 
+def opened(store: Any) -> Store:
+    """Return the store that an argument ``store`` means: itself, or the one at a path.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if isinstance(store, Store):
+        return store
+    if isinstance(store, (str, os.PathLike)):
+        return Store(store)
+    raise TypeError(f"store must be a path or a Store, not {store!r}")
+
+
 def _reopened(path: str, timeout: float, allow_pickle: bool) -> Store:
     return Store(path, timeout=timeout, allow_pickle=allow_pickle)
 

@@ -113,11 +113,10 @@ class Sweep(Job):
         self._seed = secrets.randbits(63) if given_seed is None else given_seed
         if store is not None:
             self._keeper = StoreKeeper(
-                _opened(store),
+                store,
                 what,
                 source,
                 self._gathered,
-                own=not isinstance(store, Store),
                 seed=given_seed,
                 drawn=self._seed,
                 provenance=self._provenance,
@@ -192,14 +191,6 @@ class Sweep(Job):
         if self._keeper is None:
             return f"{finished}; with store=FILE they would have been kept"
         return f"{finished} and are kept in {self._keeper.store.path}; the same call goes on from there"
-
-
-def _opened(store: Any) -> Store:
-    if isinstance(store, (str, os.PathLike)):
-        return Store(store)
-    if isinstance(store, Store):
-        return store
-    raise TypeError(f"store must be a path or a Store, not {store!r}")
 
 
 class SweepOptions(TypedDict, total=False):
