@@ -361,8 +361,13 @@ def _plain(value: Angle) -> Angle:
     return value if isinstance(value, Expression) else float(value)
 
 
-def checked_number(value: object, what: str) -> float:
+def checked_number(value: object, what: str, otherwise: str = "") -> float:
     """A finite real number as a float.
+
+    Args:
+        value: to check.
+        what: how messages call it.
+        otherwise: what else is allowed, for the message.
 
     Raises:
         TypeError: it is no real number.
@@ -375,7 +380,7 @@ def checked_number(value: object, what: str) -> float:
         or not hasattr(value, "__float__")
         or getattr(value, "ndim", False)
     ):
-        raise TypeError(f"{what} must be a real number or an expression of parameters, not {value!r}")
+        raise TypeError(f"{what} must be a real number{otherwise}, not {value!r}")
     try:
         number = float(value) + 0.0  # -0.0 becomes 0.0: what is equal has the same bits
     except OverflowError:

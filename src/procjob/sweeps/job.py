@@ -94,7 +94,7 @@ class Sweep(Job):
         given_seed = None if seed is None else checks.whole("seed", seed, lowest=0)
         source = as_points(points)
         what = as_target(target, backend=backend, shots=shots, observables=observables, version=version)
-        what.check(source.names)
+        what.check(source.names, source.axes() if isinstance(source, Points) else ())
         if isinstance(source, Points) and (what.seeded or store is not None):
             _check_identity(source)
         chosen = (

@@ -7,7 +7,7 @@ import functools
 import inspect
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from procjob.pool.culprit import ATOMS
 from procjob.pool.foreign import describe
 from procjob.pool.pickling import pack_exception
 from procjob.simulators import Circuit, Plan, StatevectorSimulator
+from procjob.simulators.expressions import checked_number
 from procjob.simulators.inputs import check_one_state, checked_observables, checked_shots
 from procjob.simulators.observables import Observable, pauli_sum
 from procjob.simulators.plan import Plans
@@ -76,11 +77,16 @@ class Target(ABC):
     first: int = 1
 
     @abstractmethod
-    def check(self, names: Sequence[str]) -> None:
-        """Check the names of axes.
+    def check(self, names: Sequence[str], axes: Iterable[tuple[str, Column]] = ()) -> None:
+        """Check the axes.
+
+        Args:
+            names: of all.
+            axes: names and values, if they are known.
 
         Raises:
-            TypeError: one is not a parameter, or a parameter has no axis.
+            TypeError: one is not a parameter, or a parameter has no axis, or a value of another type than it needs.
+            ValueError: a value is out of range.
         """
 
     @abstractmethod
@@ -136,7 +142,7 @@ class _Called(Target):
         self._random: tuple[str, ...] = ()
         self.seeded = False
 
-    def check(self, names: Sequence[str]) -> None:
+    def check(self, names: Sequence[str], axes: Iterable[tuple[str, Column]] = ()) -> None:
         """See `Target.check`; what is free of ``seed`` and ``rng`` is for the sweep to give."""
         if self._signature is None:
             return
@@ -212,7 +218,7 @@ class QiskitTarget(FunctionTarget):
         super().__init__(circuit, version)
         self._on_backend = circuit
 
-    def check(self, names: Sequence[str]) -> None:
+    def check(self, names: Sequence[str], axes: Iterable[tuple[str, Column]] = ()) -> None:
         """See `Target.check`."""
         _check_parameters(self.name, self._on_backend.parameters, names)
         self.seeded = self._on_backend.seeded
@@ -228,9 +234,9 @@ class QiskitTarget(FunctionTarget):
 class VectorizedTarget(_Called):
     """A function that is called with arrays."""
 
-    def check(self, names: Sequence[str]) -> None:
+    def check(self, names: Sequence[str], axes: Iterable[tuple[str, Column]] = ()) -> None:
         """See `Target.check`."""
-        super().check(names)
+        super().check(names, axes)
         if "rng" in self._random:
             raise TypeError(
                 f"{self.name} is vectorized and takes rng; let it take seed, an array with the seed of each point"
@@ -341,9 +347,11 @@ class CircuitTarget(Target):
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_circuit": None}  # workers have the plan
 
-    def check(self, names: Sequence[str]) -> None:
+    def check(self, names: Sequence[str], axes: Iterable[tuple[str, Column]] = ()) -> None:
         """See `Target.check`."""
         _check_parameters(self.name, self._plan.parameters, names)
+        for name, values in axes:
+            _angles(name, values)
 
     def parts(self) -> dict[str, str]:
         """See `Target.parts`."""
@@ -357,10 +365,10 @@ class CircuitTarget(Target):
         count = len(next(iter(columns.values())))
         keys = (key[:8] for key in point_keys(columns)) if self.seeded else [bytes(8)] * count
         numbers = np.frombuffer(b"".join(keys), dtype="<u8")
-        values = np.stack([columns[name].astype(np.float64) for name in self._plan.parameters], axis=1)
-        return _together(lambda: self._run(values, root, numbers), count)
+        return _together(lambda: self._run(columns, root, numbers), count)
 
-    def _run(self, values: Column, root: int, numbers: Column) -> dict[str, Column]:
+    def _run(self, columns: Mapping[str, Column], root: int, numbers: Column) -> dict[str, Column]:
+        values = np.stack([_angles(name, columns[name]) for name in self._plan.parameters], axis=1)
         result = self._simulator.run(
             self._plan,
             shots=self._shots if self.seeded else None,
@@ -377,6 +385,19 @@ class CircuitTarget(Target):
         counts = np.empty(len(values), dtype=object)
         counts[:] = [result.get_counts(point=point) for point in range(len(values))]
         return {"counts": counts}
+
+
+def _angles(name: str, values: Column) -> NDArray[np.float64]:
+    """Return the values of a parameter.
+
+    Raises:
+        TypeError: one is no real number; to NumPy a text may be one, and of a complex number its real part.
+        ValueError: one is beyond the floats.
+    """
+    if values.dtype.kind not in "biuf":
+        for value in values:
+            checked_number(value, f"parameter {name}")
+    return values.astype(np.float64)
 
 
 def named(observables: Any) -> dict[str, Any]:
