@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from procjob.cli.options import Usage, add_backend, add_command, add_execution, add_shots
+from procjob.cli.options import Usage, add_backend, add_command, add_execution, add_shots, add_store
 from procjob.cli.output import Output, complain, counted
 from procjob.cli.programs import backend_of, circuit_of, fit, need
 
@@ -45,7 +45,7 @@ def add(commands: Any) -> None:
         help="Aer, or the simulator that procjob has built in (default: Aer where it is installed)",
     )  # fmt: skip
     add_execution(command, of="job")
-    command.add_argument("--store", type=Path, metavar="FILE", help="record the jobs and their results in this store")
+    add_store(command, "record the jobs and their results in this store")
 
 
 def run(arguments: argparse.Namespace, out: Output) -> int:
