@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from procjob.simulators.builder import GateMethods
 from procjob.simulators.drawing import draw
-from procjob.simulators.expressions import Angle, Expression, Parameter, checked_number, evaluate, sort_key
+from procjob.simulators.expressions import Angle, ByParameter, Expression, Parameter, checked_number, evaluate, sort_key
 from procjob.simulators.gates import GATES, checked_unitary
 from procjob.simulators.operations import Condition, Operation
 
@@ -219,7 +219,7 @@ class Circuit(GateMethods):
         self._operations[-1] = replace(self._operations[-1], condition=Condition(clbits, int(value)))
         return self
 
-    def bind(self, values: Mapping[str | Parameter, float]) -> Circuit:
+    def bind(self, values: ByParameter[float]) -> Circuit:
         """A copy with numbers in place of some or all parameters.
 
         Raises:

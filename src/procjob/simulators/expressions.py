@@ -191,6 +191,10 @@ class Parameter(Expression):
         return self.name
 
 
+#: Values by name or by parameter: to type checkers a dictionary of names is none of names and parameters.
+ByParameter: TypeAlias = Mapping[str, Value] | Mapping[Parameter, Value] | Mapping[str | Parameter, Value]
+
+
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class _Node(Expression):
     """A function of other expressions. Whatever walks through it does so without recursion: sums have thousands of terms."""
