@@ -128,7 +128,7 @@ class Backend:
         self._names_taken: set[tuple[str, ...]] = set()
         settings = {
             "initializer": initializer,
-            "initargs": None if initargs == () else initargs,
+            "initargs": None if isinstance(cast("Any", initargs), tuple) and not initargs else initargs,
             "threads_per_worker": threads_per_worker,
             "environment": environment,
             "warmup": warmup,

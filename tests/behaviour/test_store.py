@@ -182,6 +182,8 @@ def test_another_process_can_wait_for_a_job_that_runs(path):
         assert process.stdout.readline() == "ready\n"
         job = store.job("running")
         assert not job.cancel(), "only its own process can"
+        with pytest.raises(TypeError, match="callback must be callable, not 5"):
+            job.wait_for_final_state(callback=5)
         with pytest.raises(procjob.JobTimeoutError, match="is RUNNING after waiting"):
             job.result(timeout=0.2)
         with pytest.raises(procjob.JobError, match="submitted"):

@@ -111,9 +111,12 @@ def vectorized(fn: _Function) -> _Function:
     """Mark a function that takes many points at once, for `procjob.sweep`.
 
     It is called with an array of shape (points,) for each axis, any number of points at a time, and returns an array whose first
-    axis is the points, or a mapping of names to such arrays. The arrays are of float64, int64, complex128 or bool, or of objects if
-    values are something else. If it takes ``seed``, it gets an integer array with the
+    axis is the points, or a mapping of names to such arrays. The arrays are of float64, int64, complex128 or bool, of times or long
+    doubles of NumPy's, or of objects if values are something else. If it takes ``seed``, it gets an integer array with the
     seed of each point. What it computes for a point must not depend on the others, or results depend on how the points are cut.
+
+    Raises:
+        TypeError: ``fn`` is no function, or one written in C, which takes no mark.
 
     Example:
         >>> import numpy as np
@@ -126,7 +129,10 @@ def vectorized(fn: _Function) -> _Function:
     """
     if not callable(fn):
         raise TypeError(f"vectorized takes a function, not {fn!r}")
-    fn.__procjob_vectorized__ = True  # type: ignore[attr-defined]  # functions take attributes
+    try:
+        fn.__procjob_vectorized__ = True  # type: ignore[attr-defined]  # functions take attributes
+    except (AttributeError, TypeError):
+        raise TypeError(f"vectorized takes a function of Python, not {fn!r}; write one that calls it") from None
     return fn
 
 
