@@ -485,6 +485,16 @@ def test_what_cannot_be_used_is_said_in_one_line(call, folder, line, words):
 # ---------------------------------------------------------------- doctor, help, start
 
 
+@pytest.mark.parametrize("line", ["run bell.qasm --simulator statevector", "sweep model.py:root --grid x=1"])
+@pytest.mark.parametrize("name", ["PROCJOB_PROGRESS", "PROCJOB_WORKERS", "PROCJOB_LOG_LEVEL"])
+def test_a_wrong_variable_of_the_environment_is_said_before_anything_runs(call, monkeypatch, line, name):
+    monkeypatch.setenv(name, "wrong")
+    code, out, err = call(f"{line} --store s.db")
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert err.startswith(f"procjob: {name} must be ")
+    assert not Path("s.db").exists()
+
+
 def test_doctor_says_what_there_is(call):
     code, out, _ = call("doctor --json")
     report = json.loads(out)

@@ -53,6 +53,7 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
     for name, value in (("--seed", arguments.seed), ("--shots", arguments.shots)):
         if value is not None and value >= _TOO_LARGE:
             raise Usage(f"{name} must be less than 2**63, not {value}")
+    shown = _is_bar_shown(out)
     circuits = [circuit_of(path) for path in arguments.files]
     _check(arguments.files, circuits)
     seed = secrets.randbits(31) if arguments.seed is None else arguments.seed
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
         try:
             for path, run_input in zip(arguments.files, runner.inputs, strict=True):
                 jobs.append(_submit(runner, arguments, path, run_input, seed))
-            interrupted = _wait(jobs, out)
+            interrupted = _wait(jobs, shown=shown)
             backend.close()
         except BaseException:  # also a second Ctrl-C: no job runs on behind it
             backend.close(wait=False, cancel=True)
@@ -172,12 +173,21 @@ def _submit(runner: _Runner, arguments: argparse.Namespace, path: Path, run_inpu
         raise Usage(f"{path}: {exc}") from None
 
 
-def _wait(jobs: Sequence[Any], out: Output) -> bool:
-    """Wait for all jobs behind a progress bar; return whether the user would not."""
+def _is_bar_shown(out: Output) -> bool:
+    from procjob.progress import is_shown
+
+    try:
+        return is_shown(True if out.quiet else None)
+    except ValueError as exc:
+        raise Usage(str(exc)) from None
+
+
+def _wait(jobs: Sequence[Any], *, shown: bool) -> bool:
+    """Wait for all jobs, behind a progress bar if it is shown; return whether the user would not."""
     from procjob.progress import track
 
     try:
-        for _ in track(jobs, disable=True if out.quiet else None):
+        for _ in track(jobs, disable=not shown):
             pass
     except KeyboardInterrupt:
         for job in jobs:
