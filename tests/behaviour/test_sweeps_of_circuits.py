@@ -223,6 +223,11 @@ def test_a_backend_that_nobody_can_tell_from_others_needs_a_version_to_be_stored
             TypeError,
             "rotated has no parameter phi; it has theta",
         ),
+        (
+            {"points": procjob.grid(theta=["0.5"]), "backend": AerSimulator()},
+            TypeError,
+            "parameter theta must be a real number, not '0.5'",
+        ),
         ({"backend": "aer"}, TypeError, "backend must be a qiskit.providers.BackendV2, not 'aer'"),
         ({"shots": 0, "backend": AerSimulator()}, ValueError, "shots must be greater than 0"),
         ({"shots": None, "backend": AerSimulator()}, TypeError, "shots must be a whole number"),

@@ -226,7 +226,7 @@ class QiskitTarget(FunctionTarget):
 
     def check(self, names: Sequence[str], axes: Iterable[tuple[str, Column]] = ()) -> None:
         """See `Target.check`."""
-        _check_parameters(self.name, self._on_backend.parameters, names)
+        _check_parameters(self.name, self._on_backend.parameters, names, axes)
         self.seeded = self._on_backend.seeded
         self._random = ("seed",) if self.seeded else ()
         if "seed" in names and self.seeded:
@@ -355,9 +355,7 @@ class CircuitTarget(Target):
 
     def check(self, names: Sequence[str], axes: Iterable[tuple[str, Column]] = ()) -> None:
         """See `Target.check`."""
-        _check_parameters(self.name, self._plan.parameters, names)
-        for name, values in axes:
-            _angles(name, values)
+        _check_parameters(self.name, self._plan.parameters, names, axes)
 
     def parts(self) -> dict[str, str]:
         """See `Target.parts`."""
@@ -439,13 +437,17 @@ def _plain(observable: Any) -> Observable:
     return terms
 
 
-def _check_parameters(target: str, parameters: Sequence[str], names: Sequence[str]) -> None:
+def _check_parameters(
+    target: str, parameters: Sequence[str], names: Sequence[str], axes: Iterable[tuple[str, Column]]
+) -> None:
     for name in names:
         if name not in parameters:
             raise TypeError(f"{target} has no parameter {name}; it has {', '.join(parameters) or 'none'}")
     for name in parameters:
         if name not in names:
             raise TypeError(f"parameter {name} of {target} has no axis; the points have {', '.join(names)}")
+    for name, values in axes:
+        _angles(name, values)
 
 
 def _fixed(fn: Any) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
