@@ -302,6 +302,7 @@ def test_jobs_are_found_by_status_tags_time_and_backend(path):
         ({"tags": "vqe"}, TypeError),
         ({"created_after": "yesterday"}, TypeError),
         ({"created_before": 1.8e9}, TypeError),
+        ({"created_after": datetime(1, 1, 1)}, ValueError),  # noqa: DTZ001  (local time is the point)
         ({"descending": "no"}, TypeError),
         ({"backend_name": 3}, TypeError),
     ],

@@ -118,7 +118,10 @@ def _unix_time(name: str, value: Any) -> float | None:
         return None
     if not isinstance(value, datetime):
         raise TypeError(f"{name} must be a datetime, or None, not {value!r}")
-    return value.timestamp()  # which takes one without a zone as local time
+    try:
+        return value.timestamp()  # which takes one without a zone as local time
+    except (ValueError, OverflowError, OSError) as exc:  # near the ends of the calendar there is no local time
+        raise ValueError(f"{name} must be a time that is one here, or None, not {value!r}: {exc}") from None
 
 
 def _created(job: Any) -> float:
