@@ -118,8 +118,8 @@ class Backend:
             simulator = StatevectorSimulator()
         if not callable(simulator):
             raise TypeError(f"simulator must be callable as simulate(run_input, **options), not {simulator!r}")
-        if name is not None and not isinstance(name, str):
-            raise TypeError(f"name must be a string, not {name!r}")
+        if name is not None:
+            checks.text("name", name)
         self.simulator = simulator
         self.name = name or getattr(simulator, "__name__", type(simulator).__name__)
         self._limits = _checked_limits(time_limit, memory_limit, retries, grace)
@@ -128,17 +128,27 @@ class Backend:
         self._names_taken: set[tuple[str, ...]] = set()
         settings = {
             "initializer": initializer,
-            "initargs": None if initargs == () else initargs,
+            "initargs": None if isinstance(cast("Any", initargs), tuple) and not initargs else initargs,
             "threads_per_worker": threads_per_worker,
             "environment": environment,
             "warmup": warmup,
         }
         given = {key: value for key, value in settings.items() if value is not None}
-        self._store, self._owns_store = _opened(store)
-        self._recorder = None if self._store is None else self._store._recorder()
         self._owns_engine = engine is None
         self._engine: Engine = make_engine(workers, given) if engine is None else checked_engine(engine, workers, given)
-        self._shipped = self._engine.ship(simulator, label="simulator")
+        try:
+            self._shipped = self._engine.ship(simulator, label="simulator")
+            self._store: Store | None = None
+            if store is not None:  # last: a backend that is refused makes no file
+                from procjob.store.store import opened
+
+                self._store = opened(store)
+        except BaseException:
+            if self._owns_engine:  # with warmup its workers have started
+                self._engine.close(cancel=True)
+            raise
+        self._owns_store = self._store is not store
+        self._recorder = None if self._store is None else self._store._recorder()
         self._jobs: weakref.WeakSet[Job] = weakref.WeakSet()
         self._jobs_lock = threading.RLock()  # a signal handler may close the backend in the middle of a `run`
         self._closed = False
@@ -244,6 +254,7 @@ class Backend:
         """Return a job by its id: the live one if this backend has it, else what the store knows of it.
 
         Raises:
+            TypeError: ``job_id`` is no string.
             JobError: there is none.
             StoreError: the store cannot be read.
 
@@ -257,6 +268,7 @@ class Backend:
             ...         backend.job(job_id).result()
             2
         """
+        checks.text("job_id", job_id)
         with self._jobs_lock:
             for job in self._jobs:
                 if job.job_id() == job_id:
@@ -420,15 +432,6 @@ class _Description:
 
 
 # ---------------------------------------------------------------- checks
-
-
-def _opened(store: Any) -> tuple[Store | None, bool]:
-    """Return the store that is meant by an argument, and whether it was opened here."""
-    if store is None:
-        return None, False
-    from procjob.store import Store
-
-    return (store, False) if isinstance(store, Store) else (Store(store), True)
 
 
 def _checked_limits(time_limit: Any, memory_limit: Any, retries: Any, grace: Any) -> Limits:

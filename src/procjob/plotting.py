@@ -105,6 +105,8 @@ def plot(
     """
     if kind not in (None, *KINDS):
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, or None, not {kind!r}")
+    if ax is not None and not hasattr(ax, "errorbar"):
+        raise TypeError(f"ax must be one Axes of matplotlib, not {ax!r}; of several, as subplots gives, choose one")
     if kind == "heatmap" and by is None:
         raise ValueError(
             "a heat map needs by, the name of its vertical axis: plot('theta', 'energy', by='depth', kind='heatmap')"

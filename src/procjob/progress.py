@@ -19,7 +19,7 @@ from procjob.events import Progressed
 from procjob.job import Job
 from procjob.pool.threads import start_thread
 from procjob.status import JOB_FINAL_STATES, JobStatus
-from procjob.waiting import as_completed
+from procjob.waiting import as_completed, checked_jobs
 
 #: Seconds between two drawings of the bar.
 REDRAW_EVERY = 0.2
@@ -50,7 +50,7 @@ def track(jobs: Iterable[Job], *, desc: str | None = None, disable: bool | None 
     """
     if desc is not None and not isinstance(desc, str):
         raise TypeError(f"desc must be a string or None, not {desc!r}")
-    found = list(jobs)
+    found = checked_jobs(jobs)
     completed = as_completed(found)
     return _behind_a_bar(completed, list(dict.fromkeys(found)), desc) if is_shown(disable) else completed
 

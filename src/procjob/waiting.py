@@ -37,7 +37,7 @@ def wait(jobs: Iterable[Job], timeout: float | None = None, return_when: str = A
     timeout = checks.seconds("timeout", timeout)
     if return_when not in (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION):
         raise ValueError(f"return_when must be ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION, not {return_when!r}")
-    by_future = {job.future: job for job in _checked(jobs)}
+    by_future = {job.future: job for job in checked_jobs(jobs)}
     wait_for(by_future, timeout, return_when)
     done = {job for future, job in by_future.items() if future.done()}
     return DoneAndNotDone(done, set(by_future.values()) - done)
@@ -62,7 +62,7 @@ def as_completed(jobs: Iterable[Job], timeout: float | None = None) -> Iterator[
         [0, 1, 2]
     """
     timeout = checks.seconds("timeout", timeout)
-    by_future = {job.future: job for job in _checked(jobs)}
+    by_future = {job.future: job for job in checked_jobs(jobs)}
     return _jobs_of(by_future, None if timeout is None else time.monotonic() + timeout)
 
 
@@ -82,7 +82,12 @@ def _jobs_of(by_future: dict[Future[Any], Job], deadline: float | None) -> Itera
             end()
 
 
-def _checked(jobs: Iterable[Job]) -> list[Job]:
+def checked_jobs(jobs: Iterable[Job]) -> list[Job]:
+    """Return jobs as a list.
+
+    Raises:
+        TypeError: it is no iterable, or something in it is no job.
+    """
     if not isinstance(jobs, Iterable):
         raise TypeError(f"jobs must be a list or another iterable of jobs, not {jobs!r}")
     found = list(jobs)

@@ -291,6 +291,13 @@ def test_a_store_is_used_again_and_from_the_environment(call, monkeypatch, fonts
     assert "<svg" in Path("p.svg").read_text()
 
 
+def test_run_records_in_the_store_of_the_environment_too(call, monkeypatch):
+    monkeypatch.setenv("PROCJOB_STORE", "s.db")
+    code, _, err = call("run bell.qasm --workers 1 --simulator statevector")
+    assert (code, "recorded in s.db" in err) == (0, True)
+    assert [entry["kind"] for entry in json.loads(call("jobs --json")[1])] == ["job"]
+
+
 def test_jobs_and_sweeps_are_found_by_their_tags(call):
     call("run bell.qasm --workers 1 --simulator statevector --store s.db --tag bell --tag both")
     call("sweep model.py:noisy --grid x=1,2 --workers 0 --store s.db --tag noisy --tag both")
@@ -340,6 +347,19 @@ def test_points_that_fail_are_in_the_table_if_errors_are_stored(call):
     assert "no root" in first["error"]
     assert second["root"] == 2.0
     assert "1 point failed, the first at x=-1" in err
+
+
+def test_a_point_whose_error_or_result_has_several_lines_has_one_in_a_table(call, folder):
+    (folder / "lines.py").write_text(
+        "def f(x):\n    if x:\n        raise ValueError('no\\nroot')\n    return 'a\\nb'\n"
+    )
+    _, out, err = call("sweep lines.py:f --grid x=0,1 --workers 0 --errors store --store s.db")
+    assert [line.split()[0] for line in out.splitlines()] == ["x", "0", "1"]
+    assert "a b" in out
+    assert out.splitlines()[-1].endswith("ValueError: no root")
+    assert "the first at x=1: ValueError: no root\n" in err
+    assert call("sweep lines.py:f --grid x=1 --workers 0 --store t.db")[0] == 1
+    assert len(call("jobs --store t.db")[1].splitlines()) == 2
 
 
 def test_values_that_json_and_csv_lack_are_written_all_the_same(call, folder):
@@ -463,6 +483,16 @@ def test_what_cannot_be_used_is_said_in_one_line(call, folder, line, words):
 
 
 # ---------------------------------------------------------------- doctor, help, start
+
+
+@pytest.mark.parametrize("line", ["run bell.qasm --simulator statevector", "sweep model.py:root --grid x=1"])
+@pytest.mark.parametrize("name", ["PROCJOB_PROGRESS", "PROCJOB_WORKERS", "PROCJOB_LOG_LEVEL"])
+def test_a_wrong_variable_of_the_environment_is_said_before_anything_runs(call, monkeypatch, line, name):
+    monkeypatch.setenv(name, "wrong")
+    code, out, err = call(f"{line} --store s.db")
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert err.startswith(f"procjob: {name} must be ")
+    assert not Path("s.db").exists()
 
 
 def test_doctor_says_what_there_is(call):

@@ -128,6 +128,7 @@ def test_results_that_could_not_be_written_are_refused_before_anything_runs(shel
         ("sweep model.py: --grid x=1", "'model.py:' names nothing"),
         ("sweep ../model:f --grid x=1", "'../model:f' names nothing"),
         ("sweep model.py:square --grid x=0:1:1000000000000000", "axis x has 1000000000000000 values, more than there is memory"),
+        ("sweep model.py:square --grid x=0:inf:3", "axis x has nan at position 0; every number must be finite"),
         ("sweep model.py:square --grid x=1 --time-limit 1 --workers 0", "drop it or take --workers 1 or more"),
     ],
 )  # fmt: skip

@@ -344,7 +344,7 @@ def test_the_circuits_of_the_user_are_never_written_to(batch, engine):
     assert [{str(key): list(values) for key, values in table.items()} for table in binds] == [
         {str(key): list(values) for key, values in table.items()} for table in before[1]
     ]
-    assert job.circuits() == circuits
+    assert job.circuits() == job.inputs() == circuits
 
 
 def test_a_circuit_changed_after_the_run_call_runs_as_it_was(engine):

@@ -250,6 +250,8 @@ def test_bad_arguments_are_told_at_the_call(backend, monkeypatch):
     job = backend.run("done")
     with pytest.raises(TypeError, match=r"jobs\[1\] must be a procjob Job, not 'job'"):
         track([job, "job"])
+    with pytest.raises(TypeError, match="jobs must be a list or another iterable of jobs, not 3"):
+        track(3)
     with pytest.raises(TypeError, match="desc must be a string or None, not 3"):
         track([job], desc=3)
     with pytest.raises(TypeError, match="disable must be True, False or None, not 'yes'"):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -180,6 +182,8 @@ def test_another_process_can_wait_for_a_job_that_runs(path):
         assert process.stdout.readline() == "ready\n"
         job = store.job("running")
         assert not job.cancel(), "only its own process can"
+        with pytest.raises(TypeError, match="callback must be callable, not 5"):
+            job.wait_for_final_state(callback=5)
         with pytest.raises(procjob.JobTimeoutError, match="is RUNNING after waiting"):
             job.result(timeout=0.2)
         with pytest.raises(procjob.JobError, match="submitted"):
@@ -240,6 +244,8 @@ def test_without_a_store_the_jobs_that_are_alive_are_listed():
         assert backend.jobs() == jobs[:1:-1]
         assert backend.jobs(limit=2, skip=1, tags=["even"], descending=False) == [jobs[2], jobs[4]]
         assert backend.jobs(status="ERROR") == []
+        assert backend.jobs(backend_name="add", limit=None) == jobs[::-1]
+        assert backend.jobs(backend_name="other") == []
         assert backend.job(jobs[3].job_id()) is jobs[3]
         with pytest.raises(procjob.JobError, match="store="):
             backend.job("unknown")
@@ -267,7 +273,8 @@ def test_jobs_are_found_by_status_tags_time_and_backend(path):
 
         assert ids() == ["5", "4", "3", "2", "1", "0"]
         assert ids(limit=2, skip=1, descending=False) == ["1", "2"]
-        assert ids(limit=None) == ids()
+        assert ids(limit=None) == ids(limit=1 << 63) == ids()
+        assert ids(skip=1 << 63) == []
         assert ids(limit=0) == []
         assert ids(status="ERROR") == ids(status=[JobStatus.ERROR]) == ids(status=JobStatus.ERROR) == ["3", "0"]
         assert ids(status=["DONE", JobStatus.ERROR]) == ids()
@@ -295,6 +302,9 @@ def test_jobs_are_found_by_status_tags_time_and_backend(path):
         ({"tags": "vqe"}, TypeError),
         ({"created_after": "yesterday"}, TypeError),
         ({"created_before": 1.8e9}, TypeError),
+        ({"created_after": datetime(1, 1, 1)}, ValueError),  # noqa: DTZ001  (local time is the point)
+        ({"descending": "no"}, TypeError),
+        ({"backend_name": 3}, TypeError),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
@@ -304,6 +314,16 @@ def test_a_wrong_question_is_refused(path, query, error):
         for place in (store, backend):
             with pytest.raises(error, match=name):
                 place.jobs(**query)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, Path("mine")], ids=str)
+def test_what_is_no_id_is_named_and_the_store_is_not_to_blame(path, wrong):
+    with Store(path) as store, procjob.Backend(add, workers=0) as backend:
+        for ask in (store.job, store.sweep, store.delete_sweep, store.ids, backend.job):
+            with pytest.raises(TypeError, match=f"must be a string, not {re.escape(repr(wrong))}"):
+                ask(wrong)
+    with pytest.raises(TypeError, match="name must be a string, not 3"):
+        Store(path).sweeps(name=3)
 
 
 def test_an_id_that_is_taken_is_refused_before_anything_is_spent(path, tmp_path):
@@ -497,6 +517,18 @@ def test_a_wait_that_runs_out_while_the_store_is_locked_is_no_timeout_of_a_job_t
             job.wait_for_final_state(timeout=0.1)
             other.execute("ROLLBACK")
         assert len(store.jobs()) == 2
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"workers": -1}, {"threads_per_worker": 0}, {"engine": 3}, {"simulator": threading.Lock().acquire, "warmup": []}],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_a_backend_that_is_refused_leaves_neither_a_file_nor_a_thread(path, settings):
+    with pytest.raises((TypeError, ValueError)) as refusal:
+        procjob.Backend(**{"simulator": add, "store": path} | settings)
+    assert not path.exists()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("procjob")], refusal.traceback
 
 
 def test_a_file_that_cannot_be_a_store_is_refused_when_the_backend_is_made(path):

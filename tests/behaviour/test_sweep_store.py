@@ -221,6 +221,7 @@ def test_a_target_without_identity_is_named_before_anything_runs(tmp_path):
         sweep(energy, grid(x=[1]), workers=1, store=tmp_path / "s.db")
     with pytest.raises(TypeError, match="of axis x, a object, has no stable identity"):
         sweep(ready, grid(x=[object()]), workers=1, store=tmp_path / "s.db")
+    assert not (tmp_path / "s.db").exists()
 
 
 def test_a_store_that_is_not_ours_is_refused_before_anything_runs(tmp_path):

@@ -265,6 +265,12 @@ def test_a_function_that_cannot_be_pickled_is_refused_at_once(engine):
         sweep(lambda x: lock, grid(x=[1]), engine=engine)
 
 
+@pytest.mark.parametrize("wrong", [3, len, int], ids=str)
+def test_what_cannot_be_marked_as_vectorized_says_so(wrong):
+    with pytest.raises(TypeError, match="vectorized takes a function"):
+        vectorized(wrong)
+
+
 def test_what_a_vectorized_function_returns_has_to_fit(engine):
     with pytest.raises(ValueError, match=r"got 1 points and returned value of shape \(3,\)"):
         sweep(vectorized(lambda x: np.zeros(3)), grid(x=[1, 2]), engine=engine)

@@ -223,6 +223,11 @@ def test_a_backend_that_nobody_can_tell_from_others_needs_a_version_to_be_stored
             TypeError,
             "rotated has no parameter phi; it has theta",
         ),
+        (
+            {"points": procjob.grid(theta=["0.5"]), "backend": AerSimulator()},
+            TypeError,
+            "parameter theta must be a real number, not '0.5'",
+        ),
         ({"backend": "aer"}, TypeError, "backend must be a qiskit.providers.BackendV2, not 'aer'"),
         ({"shots": 0, "backend": AerSimulator()}, ValueError, "shots must be greater than 0"),
         ({"shots": None, "backend": AerSimulator()}, TypeError, "shots must be a whole number"),
@@ -236,6 +241,20 @@ def test_a_backend_that_nobody_can_tell_from_others_needs_a_version_to_be_stored
 def test_what_does_not_fit_is_refused_before_anything_runs(measured, arguments, error, match):
     with pytest.raises(error, match=match):
         procjob.sweep(measured, **{"points": POINTS, "workers": 1, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("value", "error"), [(1j, TypeError), ("0.5", TypeError), (None, TypeError), (10**400, ValueError)], ids=str
+)
+def test_an_angle_that_is_no_real_number_is_refused_and_not_made_one(rotated, engine, value, error):
+    for points in (procjob.grid(theta=[value]), procjob.grid(theta=[0, 0.5, value]), iter([{"theta": value}])):
+        with pytest.raises(error, match="parameter theta must be"):
+            procjob.sweep(rotated, points, observables=["ZZ"], engine=engine)
+    result = procjob.sweep(
+        rotated, iter([{"theta": 0.0}, {"theta": value}]), observables=["ZZ"], engine=engine, errors="store"
+    )
+    assert result.status.tolist() == [1, 2]
+    assert "parameter theta must be" in str(result.errors[1])
 
 
 def test_a_circuit_without_measurements_has_no_counts(rotated):

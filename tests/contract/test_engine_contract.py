@@ -984,6 +984,8 @@ WRONG_SETTINGS = [
     ({"initializer": 5}, TypeError, r"initializer .* 5"),
     ({"initializer": boom, "initargs": 5}, TypeError, r"initargs .* 5"),
     ({"initargs": "ab"}, TypeError, r"initargs .*'ab'"),
+    ({"initargs": np.arange(2)}, TypeError, r"initargs .*array\("),
+    ({"store": 5}, TypeError, r"store .* 5"),
     ({"threads_per_worker": 0}, ValueError, r"threads_per_worker .*\b0$"),
     ({"threads_per_worker": "1"}, TypeError, r"threads_per_worker .*'1'"),
     ({"environment": 5}, TypeError, r"environment .* 5"),

@@ -349,3 +349,9 @@ def test_a_kind_that_is_given_is_taken(ax):
     points = grid(theta=range(12), phi=range(11))
     result = swept(points, {"energy": np.arange(len(points), dtype=float)})
     assert kind_of(result.plot("theta", "energy", "phi", "line", ax=ax)) == "line"
+
+
+@pytest.mark.parametrize("wrong", [Figure(), Figure().subplots(1, 2), 3], ids=["figure", "several", "number"])
+def test_what_is_no_axes_is_named(wrong):
+    with pytest.raises(TypeError, match="ax must be one Axes of matplotlib, not "):
+        plot(variable("x", [0.0]), variable("y", [1.0]), ax=wrong)

@@ -63,7 +63,8 @@ def _range(name: str, text: str) -> Any:
     if len(parts) != 3 or ends is None or not parts[2].strip().isdecimal() or int(parts[2]) < 1:
         raise Usage(f"axis {name} has {text!r}, which is no start:stop:count; write {SYNTAX}")
     try:
-        return np.linspace(ends[0], ends[1], int(parts[2]))
+        with np.errstate(all="ignore"):  # what is not finite is refused with the others
+            return np.linspace(ends[0], ends[1], int(parts[2]))
     except (MemoryError, ValueError, OverflowError):
         raise Usage(f"axis {name} has {parts[2].strip()} values, more than there is memory for") from None
 

@@ -37,8 +37,8 @@ class Output:
             complain(text)
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Write a table to stdout, in columns."""
-        texts = [list(header), *([cell(value) for value in row] for row in rows)]
+        """Write a table to stdout, in columns; a text of several lines in one."""
+        texts = [list(header), *([" ".join(cell(value).splitlines()) for value in row] for row in rows)]
         listed = list(zip(*texts, strict=True))
         widths = [max(map(len, column)) for column in listed]
         right = [all(_is_number(text) for text in column[1:]) and len(column) > 1 for column in listed]

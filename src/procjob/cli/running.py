@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from procjob.cli.options import Usage, add_backend, add_command, add_execution, add_shots
+from procjob.cli.options import Usage, add_backend, add_command, add_execution, add_shots, add_store
 from procjob.cli.output import Output, complain, counted
 from procjob.cli.programs import backend_of, circuit_of, fit, need
 
@@ -45,7 +45,7 @@ def add(commands: Any) -> None:
         help="Aer, or the simulator that procjob has built in (default: Aer where it is installed)",
     )  # fmt: skip
     add_execution(command, of="job")
-    command.add_argument("--store", type=Path, metavar="FILE", help="record the jobs and their results in this store")
+    add_store(command, "record the jobs and their results in this store")
 
 
 def run(arguments: argparse.Namespace, out: Output) -> int:
@@ -53,6 +53,7 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
     for name, value in (("--seed", arguments.seed), ("--shots", arguments.shots)):
         if value is not None and value >= _TOO_LARGE:
             raise Usage(f"{name} must be less than 2**63, not {value}")
+    shown = _is_bar_shown(out)
     circuits = [circuit_of(path) for path in arguments.files]
     _check(arguments.files, circuits)
     seed = secrets.randbits(31) if arguments.seed is None else arguments.seed
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
         try:
             for path, run_input in zip(arguments.files, runner.inputs, strict=True):
                 jobs.append(_submit(runner, arguments, path, run_input, seed))
-            interrupted = _wait(jobs, out)
+            interrupted = _wait(jobs, shown=shown)
             backend.close()
         except BaseException:  # also a second Ctrl-C: no job runs on behind it
             backend.close(wait=False, cancel=True)
@@ -172,12 +173,21 @@ def _submit(runner: _Runner, arguments: argparse.Namespace, path: Path, run_inpu
         raise Usage(f"{path}: {exc}") from None
 
 
-def _wait(jobs: Sequence[Any], out: Output) -> bool:
-    """Wait for all jobs behind a progress bar; return whether the user would not."""
+def _is_bar_shown(out: Output) -> bool:
+    from procjob.progress import is_shown
+
+    try:
+        return is_shown(True if out.quiet else None)
+    except ValueError as exc:
+        raise Usage(str(exc)) from None
+
+
+def _wait(jobs: Sequence[Any], *, shown: bool) -> bool:
+    """Wait for all jobs, behind a progress bar if it is shown; return whether the user would not."""
     from procjob.progress import track
 
     try:
-        for _ in track(jobs, disable=True if out.quiet else None):
+        for _ in track(jobs, disable=not shown):
             pass
     except KeyboardInterrupt:
         for job in jobs:

@@ -241,7 +241,8 @@ def _tell_summary(job: Sweep, result: SweepResult, arguments: argparse.Namespace
     failed = len(result.failed)
     for at, error in list(result.errors.items())[:1]:
         values = ", ".join(f"{name}={result.flat(name)[at]}" for name in result.axes)
-        complain(f"{counted(failed, 'point')} failed, the first at {values}: {type(error).__name__}: {error}")
+        told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        complain(f"{counted(failed, 'point')} failed, the first at {values}: {told}")
     metrics = job.metrics()
     seconds = (metrics.queue_seconds or 0.0) + (metrics.run_seconds or 0.0)  # with what the workers took to start
     kept = "" if arguments.store is None else f", kept in {arguments.store}: sweep {job.job_id()[:8]}"

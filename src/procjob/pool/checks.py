@@ -81,6 +81,28 @@ def words(name: str, value: Any) -> tuple[str, ...]:
     return found
 
 
+def text(name: str, value: Any) -> str:
+    """Return a string.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {value!r}")
+    return value
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return a truth value.
+
+    Raises:
+        TypeError: it is none, but something that counts as one, such as "no".
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return value
+
+
 def modules(name: str, value: Any) -> tuple[str, ...]:
     """Return names of modules as a tuple; None: none.
 

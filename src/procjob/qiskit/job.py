@@ -73,6 +73,10 @@ class QiskitJob(Job, JobV1):
         """Return the circuits that were passed to ``run``."""
         return list(self._inputs.circuits)
 
+    def inputs(self) -> list[Any]:
+        """Return the circuits that were passed to ``run``."""
+        return self.circuits()
+
     def _partial(self) -> Result:
         """Return what the pieces that ended well have left, the experiments of the others marked."""
         future = self.future

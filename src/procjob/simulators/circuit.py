@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from procjob.simulators.builder import GateMethods
 from procjob.simulators.drawing import draw
-from procjob.simulators.expressions import Angle, Expression, Parameter, checked_number, evaluate, sort_key
+from procjob.simulators.expressions import Angle, ByParameter, Expression, Parameter, checked_number, evaluate, sort_key
 from procjob.simulators.gates import GATES, checked_unitary
 from procjob.simulators.operations import Condition, Operation
 
@@ -120,7 +120,10 @@ class Circuit(GateMethods):
             )
         qubits = self._checked_qubits(name, [*targets, *controls])
         checked = tuple(
-            angle if isinstance(angle, Expression) else checked_number(angle, f"an angle of {name}") for angle in angles
+            angle
+            if isinstance(angle, Expression)
+            else checked_number(angle, f"an angle of {name}", " or an expression of parameters")
+            for angle in angles
         )
         split = base.num_qubits
         return self._append(Operation(name, qubits[:split], qubits[split:], checked))
@@ -216,12 +219,15 @@ class Circuit(GateMethods):
         self._operations[-1] = replace(self._operations[-1], condition=Condition(clbits, int(value)))
         return self
 
-    def bind(self, values: Mapping[str | Parameter, float]) -> Circuit:
+    def bind(self, values: ByParameter[float]) -> Circuit:
         """A copy with numbers in place of some or all parameters.
 
         Raises:
+            TypeError: ``values`` is no mapping, or a value is no real number.
             ValueError: the circuit has no such parameter, or an angle becomes NaN or infinite.
         """
+        if not isinstance(values, Mapping):
+            raise TypeError(f"bind takes a mapping such as {{'theta': 0.5}}, not {values!r}")
         named = {key.name if isinstance(key, Parameter) else key: value for key, value in values.items()}
         if unknown := named.keys() - set(self.parameters):
             raise ValueError(f"the circuit has no parameter {min(unknown)!r}; it has {list(self.parameters)}")

@@ -191,6 +191,10 @@ class Parameter(Expression):
         return self.name
 
 
+#: Values by name or by parameter: to type checkers a dictionary of names is none of names and parameters.
+ByParameter: TypeAlias = Mapping[str, Value] | Mapping[Parameter, Value] | Mapping[str | Parameter, Value]
+
+
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class _Node(Expression):
     """A function of other expressions. Whatever walks through it does so without recursion: sums have thousands of terms."""
@@ -361,8 +365,13 @@ def _plain(value: Angle) -> Angle:
     return value if isinstance(value, Expression) else float(value)
 
 
-def checked_number(value: object, what: str) -> float:
+def checked_number(value: object, what: str, otherwise: str = "") -> float:
     """A finite real number as a float.
+
+    Args:
+        value: to check.
+        what: how messages call it.
+        otherwise: what else is allowed, for the message.
 
     Raises:
         TypeError: it is no real number.
@@ -375,7 +384,7 @@ def checked_number(value: object, what: str) -> float:
         or not hasattr(value, "__float__")
         or getattr(value, "ndim", False)
     ):
-        raise TypeError(f"{what} must be a real number or an expression of parameters, not {value!r}")
+        raise TypeError(f"{what} must be a real number{otherwise}, not {value!r}")
     try:
         number = float(value) + 0.0  # -0.0 becomes 0.0: what is equal has the same bits
     except OverflowError:

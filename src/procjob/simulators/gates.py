@@ -173,7 +173,7 @@ def checked_unitary(matrix: ArrayLike) -> Complexes:
     """
     try:
         found = np.array(matrix, dtype=np.complex128)
-    except (TypeError, ValueError) as exc:
+    except (TypeError, ValueError, OverflowError) as exc:
         raise ValueError(f"a unitary must be a square matrix of numbers: {exc}") from None
     if found.ndim != 2 or found.shape[0] != found.shape[1] or found.shape[0].bit_count() != 1 or found.shape[0] < 2:
         raise ValueError(f"a unitary must have shape (2**k, 2**k) with k >= 1, not {found.shape}")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from procjob.simulators.circuit import Circuit, is_integer
-from procjob.simulators.expressions import Parameter, Reals
+from procjob.simulators.expressions import ByParameter, Parameter, Reals
 from procjob.simulators.gates import Complexes
 from procjob.simulators.noise import NoiseModel
 from procjob.simulators.observables import Observable, pauli_sum
@@ -21,7 +21,7 @@ from procjob.simulators.sampling import Integers
 #: The number of the first point, or of every point.
 Numbers: TypeAlias = int | Sequence[int] | Integers
 #: Values of a circuit's parameters.
-Parameters: TypeAlias = ArrayLike | Mapping[str | Parameter, ArrayLike]
+Parameters: TypeAlias = ArrayLike | ByParameter[ArrayLike]
 
 
 def checked_shots(shots: int | None) -> int | None:
@@ -212,9 +212,7 @@ def checked_values(parameters: Parameters | None, names: Sequence[str]) -> tuple
     return columns, points
 
 
-def _from_mapping(
-    parameters: Mapping[str | Parameter, ArrayLike], names: Sequence[str]
-) -> tuple[Reals, tuple[int, ...]]:
+def _from_mapping(parameters: ByParameter[ArrayLike], names: Sequence[str]) -> tuple[Reals, tuple[int, ...]]:
     given: dict[str, Reals] = {}
     for key, value in parameters.items():
         name = key.name if isinstance(key, Parameter) else key

@@ -79,9 +79,10 @@ class NoiseModel:
         if not isinstance(probabilities, Mapping):
             raise TypeError(f"pauli takes a mapping such as {{'X': 0.01}}, not {probabilities!r}")
         if unknown := probabilities.keys() - set("XYZ"):
-            raise ValueError(f"pauli takes probabilities of X, Y and Z, not of {min(unknown)!r}")
-        _probability(sum(_probability(value) for value in probabilities.values()))
-        return self._with("pauli", gates, probabilities)
+            raise ValueError(f"pauli takes probabilities of X, Y and Z, not of {min(unknown, key=str)!r}")
+        checked = {pauli: _probability(value) for pauli, value in probabilities.items()}
+        _probability(sum(checked.values()))
+        return self._with("pauli", gates, checked)
 
     def amplitude_damping(self, gamma: float, *, gates: Iterable[str] | None = None) -> NoiseModel:
         """Let |1> decay to |0> with probability gamma, on each qubit of the gate.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from procjob.simulators.circuit import Register
+from procjob.simulators.circuit import Register, is_integer
 from procjob.simulators.expressions import Reals
 from procjob.simulators.gates import Complexes
 from procjob.simulators.observables import probabilities
@@ -150,9 +151,7 @@ class Result:
         return f"<Result {len(self.circuits)} circuits, {points} points, {shots}, seed {self.seed}>"
 
     def _circuit(self, number: int) -> CircuitResult:
-        if not 0 <= number < len(self.circuits):
-            raise IndexError(f"there is no circuit {number}; the run had {len(self.circuits)}")
-        return self.circuits[number]
+        return self.circuits[_checked(number, len(self.circuits), "circuit")]
 
     def _tally(self, circuit: int) -> Tally:
         found = self._circuit(circuit).tally
@@ -168,7 +167,12 @@ def _same(one: object, other: object) -> bool:
 
 
 def _checked_point(found: CircuitResult, point: int) -> int:
-    count = int(np.prod(found.points, dtype=int))
-    if not 0 <= point < count:
-        raise IndexError(f"there is no point {point}; the run had {count}")
-    return point
+    return _checked(point, int(np.prod(found.points, dtype=int)), "point")
+
+
+def _checked(number: int, count: int, what: str) -> int:
+    if not is_integer(number):
+        raise TypeError(f"{what} must be an integer, not {number!r}")
+    if not 0 <= number < count:
+        raise IndexError(f"there is no {what} {number}; the run had {count}")
+    return operator.index(number)

@@ -13,6 +13,8 @@ from procjob.pool import checks
 from procjob.status import JobStatus
 
 _J = TypeVar("_J", bound=JobV1)
+#: The largest integer of SQLite.
+_MOST = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,8 @@ class JobQuery:
             () if tags is None else checks.words("tags", tags),
             _unix_time("created_after", created_after),
             _unix_time("created_before", created_before),
-            bool(descending),
-            backend_name,
+            checks.flag("descending", descending),
+            None if backend_name is None else checks.text("backend_name", backend_name),
         )
 
     def sql(self, name: str = "backend") -> tuple[str, list[Any]]:
@@ -81,7 +83,7 @@ class JobQuery:
                 terms.append(term)
                 given.append(value)
         order = "DESC" if self.descending else "ASC"
-        page = [-1 if self.limit is None else self.limit, self.skip]
+        page = [-1 if self.limit is None else min(self.limit, _MOST), min(self.skip, _MOST)]
         return f"WHERE {' AND '.join(terms)} ORDER BY created {order}, rowid {order} LIMIT ? OFFSET ?", given + page
 
     def among(self, jobs: Iterable[_J]) -> list[_J]:
@@ -95,6 +97,7 @@ class JobQuery:
         return (
             (self.statuses is None or job.status().name in self.statuses)
             and set(self.tags) <= set(job.tags)
+            and self.backend_name in {None, getattr(job.backend(), "name", None)}
             and (self.after is None or created >= self.after)
             and (self.before is None or created <= self.before)
         )
@@ -115,7 +118,10 @@ def _unix_time(name: str, value: Any) -> float | None:
         return None
     if not isinstance(value, datetime):
         raise TypeError(f"{name} must be a datetime, or None, not {value!r}")
-    return value.timestamp()  # which takes one without a zone as local time
+    try:
+        return value.timestamp()  # which takes one without a zone as local time
+    except (ValueError, OverflowError, OSError) as exc:  # near the ends of the calendar there is no local time
+        raise ValueError(f"{name} must be a time that is one here, or None, not {value!r}: {exc}") from None
 
 
 def _created(job: Any) -> float:

@@ -62,7 +62,7 @@ class Store:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, timeout: float = 10.0, allow_pickle: bool = False) -> None:
-        self._allow_pickle = bool(allow_pickle)
+        self._allow_pickle = checks.flag("allow_pickle", allow_pickle)
         self._database = Database(
             _checked_path(path), timeout=checks.seconds("timeout", timeout, optional=False) or 0.0
         )
@@ -214,9 +214,10 @@ class Store:
         """Return a sweep.
 
         Raises:
+            TypeError: ``sweep_id`` is no string.
             StoreError: there is none with this id.
         """
-        record = self._sweeps.get(sweep_id)
+        record = self._sweeps.get(checks.text("sweep_id", sweep_id))
         if record is None:
             raise StoreError(f"there is no sweep {sweep_id!r} in {self.path}; Store.sweeps() lists those there are")
         return record
@@ -261,18 +262,19 @@ class Store:
                 created_after=created_after,
                 created_before=created_before,
                 descending=descending,
-                backend_name=name,
+                backend_name=None if name is None else checks.text("name", name),
             )
         )
 
     def delete_sweep(self, sweep_id: str) -> bool:
         """Delete a sweep, but none of its points; return whether there was one."""
-        return self._sweeps.delete(sweep_id)
+        return self._sweeps.delete(checks.text("sweep_id", sweep_id))
 
     # ------------------------------------------------------------ ids
 
     def ids(self, prefix: str = "") -> dict[str, str]:
         """Return the ids of jobs and sweeps that begin with ``prefix``: "job" or "sweep" by id."""
+        checks.text("prefix", prefix)
         with self._database.read() as connection:
             return dict(
                 connection.execute(
@@ -289,6 +291,7 @@ class Store:
         """Return a job of any process.
 
         Raises:
+            TypeError: ``job_id`` is no string.
             JobError: there is none with this id.
             StoreError: the file cannot be read.
         """
@@ -367,7 +370,7 @@ class Store:
 
     def _job(self, job_id: str, backend: Any = None) -> StoredJob:
         self._wait_for_recorders()
-        row = self._jobs.get(job_id)
+        row = self._jobs.get(checks.text("job_id", job_id))
         if row is None:
             raise JobError(f"there is no job {job_id!r} in {self.path}; Store.jobs() lists those there are")
         return StoredJob(self._jobs, row, backend, allow_pickle=self._allow_pickle)
@@ -378,12 +381,25 @@ class Store:
         return [StoredJob(self._jobs, row, backend, allow_pickle=self._allow_pickle) for row in found]
 
 
+def opened(store: Any) -> Store:
+    """Return the store that an argument ``store`` means: itself, or the one at a path.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if isinstance(store, Store):
+        return store
+    if isinstance(store, (str, os.PathLike)):
+        return Store(store)
+    raise TypeError(f"store must be a path or a Store, not {store!r}")
+
+
 def _reopened(path: str, timeout: float, allow_pickle: bool) -> Store:
     return Store(path, timeout=timeout, allow_pickle=allow_pickle)
 
 
 def _checked_path(path: Any) -> Path:
-    text = os.fspath(path)
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
     if not isinstance(text, str):
         raise TypeError(f"path must be a string or a path, not {path!r}")
     if not text or "\0" in text or text == ":memory:":

@@ -118,6 +118,8 @@ class StoredJob(JobV1):
             StoreError: it was deleted meanwhile.
         """
         timeout, wait = checks.seconds("timeout", timeout), checks.seconds("wait", wait)
+        if callback is not None:
+            checks.call("callback", callback)
         now = time.monotonic()
         deadline, call_at, told = None if timeout is None else now + timeout, now, None
         while (status := self._look()) not in JOB_FINAL_STATES:

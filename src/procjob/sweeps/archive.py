@@ -15,6 +15,7 @@ import io
 import json
 import os
 import uuid
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,9 @@ def load(path: Path) -> SweepResult:
     """See `SweepResult.load`."""
     with path.open("rb") as file:
         try:
+            if not zipfile.is_zipfile(file):  # to NumPy anything else may be a pickle
+                raise ValueError("it is no NPZ file")
+            file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 header = _from_bytes(archive["header"])
                 if header["format"] != _FORMAT:

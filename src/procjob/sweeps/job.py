@@ -80,8 +80,8 @@ class Sweep(Job):
     ) -> None:
         if errors not in ("raise", "store"):
             raise ValueError(f"errors must be 'raise' or 'store', not {errors!r}")
-        if version is not None and not isinstance(version, str):
-            raise TypeError(f"version must be a string, not {version!r}")
+        if version is not None:
+            checks.text("version", version)
         words = checks.words("tags", tags)
         if metadata is not None and not isinstance(metadata, Mapping):
             raise TypeError(f"metadata must be a mapping, not {metadata!r}")
@@ -94,7 +94,7 @@ class Sweep(Job):
         given_seed = None if seed is None else checks.whole("seed", seed, lowest=0)
         source = as_points(points)
         what = as_target(target, backend=backend, shots=shots, observables=observables, version=version)
-        what.check(source.names)
+        what.check(source.names, source.axes() if isinstance(source, Points) else ())
         if isinstance(source, Points) and (what.seeded or store is not None):
             _check_identity(source)
         chosen = (
@@ -113,11 +113,10 @@ class Sweep(Job):
         self._seed = secrets.randbits(63) if given_seed is None else given_seed
         if store is not None:
             self._keeper = StoreKeeper(
-                _opened(store),
+                store,
                 what,
                 source,
                 self._gathered,
-                own=not isinstance(store, Store),
                 seed=given_seed,
                 drawn=self._seed,
                 provenance=self._provenance,
@@ -192,14 +191,6 @@ class Sweep(Job):
         if self._keeper is None:
             return f"{finished}; with store=FILE they would have been kept"
         return f"{finished} and are kept in {self._keeper.store.path}; the same call goes on from there"
-
-
-def _opened(store: Any) -> Store:
-    if isinstance(store, (str, os.PathLike)):
-        return Store(store)
-    if isinstance(store, Store):
-        return store
-    raise TypeError(f"store must be a path or a Store, not {store!r}")
 
 
 class SweepOptions(TypedDict, total=False):

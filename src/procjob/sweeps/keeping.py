@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,6 +18,7 @@ from procjob.pool.foreign import describe
 from procjob.pool.pickling import unpack_exception
 from procjob.store import PointRecord, Store, SweepRecord
 from procjob.store import Target as StoredTarget
+from procjob.store.store import opened
 from procjob.store.values import storable
 from procjob.sweeps.chunks import Chunk
 from procjob.sweeps.columns import Column, columns_of, unpacked
@@ -38,8 +40,7 @@ class StoreKeeper:
     """Keeps the points of one sweep.
 
     Args:
-        store: the file.
-        own: nobody else uses this `Store`.
+        store: the file, or its path: then nobody else uses this `Store`.
         target: of the sweep.
         points: of the sweep.
         gathered: who is told what is there already.
@@ -55,11 +56,10 @@ class StoreKeeper:
     """
 
     def __init__(
-        self, store: Store, target: Target, points: Points | Stream, gathered: Gathered, *,
-        own: bool, seed: int | None, drawn: int, provenance: Mapping[str, Any], tags: tuple[str, ...], metadata: Mapping[str, Any],
+        self, store: Store | str | os.PathLike[str], target: Target, points: Points | Stream, gathered: Gathered, *,
+        seed: int | None, drawn: int, provenance: Mapping[str, Any], tags: tuple[str, ...], metadata: Mapping[str, Any],
     ) -> None:  # fmt: skip
-        self.store = store
-        self._own = own
+        self._own = not isinstance(store, Store)
         self._points = points
         self._gathered = gathered
         self._seeded = target.seeded
@@ -73,6 +73,7 @@ class StoreKeeper:
         stored = StoredTarget(
             target.name, digest(*(storable(f"{name}={parts[name]}").encode() for name in sorted(parts))).hex(), parts
         )
+        self.store = store = opened(store)  # now: a target that is refused makes no file
         target_id = store.target_id(stored)
         before = _seed_of_last(store, target.name, target_id) if seed is None and target.seeded else None
         self.seed = seed if seed is not None else before if before is not None else drawn

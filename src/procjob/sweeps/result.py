@@ -237,7 +237,7 @@ class SweepResult:
 
         Raises:
             KeyError: there is no such axis or result.
-            TypeError: what should be one real number a point is not.
+            TypeError: what should be one real number a point is not, or ``ax`` is no Axes.
             ValueError: no point is done, ``kind`` is unknown, or there are too many lines or cells.
             ModuleNotFoundError: matplotlib is not installed: the extra ``procjob[plot]``.
         """

@@ -7,7 +7,7 @@ import functools
 import inspect
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from procjob.pool.culprit import ATOMS
 from procjob.pool.foreign import describe
 from procjob.pool.pickling import pack_exception
 from procjob.simulators import Circuit, Plan, StatevectorSimulator
+from procjob.simulators.expressions import checked_number
 from procjob.simulators.inputs import check_one_state, checked_observables, checked_shots
 from procjob.simulators.observables import Observable, pauli_sum
 from procjob.simulators.plan import Plans
@@ -76,11 +77,16 @@ class Target(ABC):
     first: int = 1
 
     @abstractmethod
-    def check(self, names: Sequence[str]) -> None:
-        """Check the names of axes.
+    def check(self, names: Sequence[str], axes: Iterable[tuple[str, Column]] = ()) -> None:
+        """Check the axes.
+
+        Args:
+            names: of all.
+            axes: names and values, if they are known.
 
         Raises:
-            TypeError: one is not a parameter, or a parameter has no axis.
+            TypeError: one is not a parameter, or a parameter has no axis, or a value of another type than it needs.
+            ValueError: a value is out of range.
         """
 
     @abstractmethod
@@ -105,9 +111,12 @@ def vectorized(fn: _Function) -> _Function:
     """Mark a function that takes many points at once, for `procjob.sweep`.
 
     It is called with an array of shape (points,) for each axis, any number of points at a time, and returns an array whose first
-    axis is the points, or a mapping of names to such arrays. The arrays are of float64, int64, complex128 or bool, or of objects if
-    values are something else. If it takes ``seed``, it gets an integer array with the
+    axis is the points, or a mapping of names to such arrays. The arrays are of float64, int64, complex128 or bool, of times or long
+    doubles of NumPy's, or of objects if values are something else. If it takes ``seed``, it gets an integer array with the
     seed of each point. What it computes for a point must not depend on the others, or results depend on how the points are cut.
+
+    Raises:
+        TypeError: ``fn`` is no function, or one written in C, which takes no mark.
 
     Example:
         >>> import numpy as np
@@ -120,7 +129,10 @@ def vectorized(fn: _Function) -> _Function:
     """
     if not callable(fn):
         raise TypeError(f"vectorized takes a function, not {fn!r}")
-    fn.__procjob_vectorized__ = True  # type: ignore[attr-defined]  # functions take attributes
+    try:
+        fn.__procjob_vectorized__ = True  # type: ignore[attr-defined]  # functions take attributes
+    except (AttributeError, TypeError):
+        raise TypeError(f"vectorized takes a function of Python, not {fn!r}; write one that calls it") from None
     return fn
 
 
@@ -136,7 +148,7 @@ class _Called(Target):
         self._random: tuple[str, ...] = ()
         self.seeded = False
 
-    def check(self, names: Sequence[str]) -> None:
+    def check(self, names: Sequence[str], axes: Iterable[tuple[str, Column]] = ()) -> None:
         """See `Target.check`; what is free of ``seed`` and ``rng`` is for the sweep to give."""
         if self._signature is None:
             return
@@ -212,9 +224,9 @@ class QiskitTarget(FunctionTarget):
         super().__init__(circuit, version)
         self._on_backend = circuit
 
-    def check(self, names: Sequence[str]) -> None:
+    def check(self, names: Sequence[str], axes: Iterable[tuple[str, Column]] = ()) -> None:
         """See `Target.check`."""
-        _check_parameters(self.name, self._on_backend.parameters, names)
+        _check_parameters(self.name, self._on_backend.parameters, names, axes)
         self.seeded = self._on_backend.seeded
         self._random = ("seed",) if self.seeded else ()
         if "seed" in names and self.seeded:
@@ -228,9 +240,9 @@ class QiskitTarget(FunctionTarget):
 class VectorizedTarget(_Called):
     """A function that is called with arrays."""
 
-    def check(self, names: Sequence[str]) -> None:
+    def check(self, names: Sequence[str], axes: Iterable[tuple[str, Column]] = ()) -> None:
         """See `Target.check`."""
-        super().check(names)
+        super().check(names, axes)
         if "rng" in self._random:
             raise TypeError(
                 f"{self.name} is vectorized and takes rng; let it take seed, an array with the seed of each point"
@@ -341,9 +353,9 @@ class CircuitTarget(Target):
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_circuit": None}  # workers have the plan
 
-    def check(self, names: Sequence[str]) -> None:
+    def check(self, names: Sequence[str], axes: Iterable[tuple[str, Column]] = ()) -> None:
         """See `Target.check`."""
-        _check_parameters(self.name, self._plan.parameters, names)
+        _check_parameters(self.name, self._plan.parameters, names, axes)
 
     def parts(self) -> dict[str, str]:
         """See `Target.parts`."""
@@ -357,10 +369,10 @@ class CircuitTarget(Target):
         count = len(next(iter(columns.values())))
         keys = (key[:8] for key in point_keys(columns)) if self.seeded else [bytes(8)] * count
         numbers = np.frombuffer(b"".join(keys), dtype="<u8")
-        values = np.stack([columns[name].astype(np.float64) for name in self._plan.parameters], axis=1)
-        return _together(lambda: self._run(values, root, numbers), count)
+        return _together(lambda: self._run(columns, root, numbers), count)
 
-    def _run(self, values: Column, root: int, numbers: Column) -> dict[str, Column]:
+    def _run(self, columns: Mapping[str, Column], root: int, numbers: Column) -> dict[str, Column]:
+        values = np.stack([_angles(name, columns[name]) for name in self._plan.parameters], axis=1)
         result = self._simulator.run(
             self._plan,
             shots=self._shots if self.seeded else None,
@@ -377,6 +389,19 @@ class CircuitTarget(Target):
         counts = np.empty(len(values), dtype=object)
         counts[:] = [result.get_counts(point=point) for point in range(len(values))]
         return {"counts": counts}
+
+
+def _angles(name: str, values: Column) -> NDArray[np.float64]:
+    """Return the values of a parameter.
+
+    Raises:
+        TypeError: one is no real number; to NumPy a text may be one, and of a complex number its real part.
+        ValueError: one is beyond the floats.
+    """
+    if values.dtype.kind not in "biuf":
+        for value in values:
+            checked_number(value, f"parameter {name}")
+    return values.astype(np.float64)
 
 
 def named(observables: Any) -> dict[str, Any]:
@@ -412,13 +437,17 @@ def _plain(observable: Any) -> Observable:
     return terms
 
 
-def _check_parameters(target: str, parameters: Sequence[str], names: Sequence[str]) -> None:
+def _check_parameters(
+    target: str, parameters: Sequence[str], names: Sequence[str], axes: Iterable[tuple[str, Column]]
+) -> None:
     for name in names:
         if name not in parameters:
             raise TypeError(f"{target} has no parameter {name}; it has {', '.join(parameters) or 'none'}")
     for name in parameters:
         if name not in names:
             raise TypeError(f"parameter {name} of {target} has no axis; the points have {', '.join(names)}")
+    for name, values in axes:
+        _angles(name, values)
 
 
 def _fixed(fn: Any) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:

@@ -561,6 +561,17 @@ def test_a_point_or_circuit_that_is_not_there_is_an_index_error():
         result.get_counts(1)
 
 
+@pytest.mark.parametrize("wrong", [False, None, "0", 0.0, np.array([0])], ids=str)
+def test_a_point_or_circuit_that_is_no_number_is_a_type_error(wrong):
+    result = StatevectorSimulator().run(Circuit(1).measure_all(), memory=True)
+    for ask in (result.get_counts, result.get_memory):
+        with pytest.raises(TypeError, match="point must be an integer, not"):
+            ask(point=wrong)
+        with pytest.raises(TypeError, match="circuit must be an integer, not"):
+            ask(wrong)
+    assert result.get_counts(np.int64(0), point=np.array(0)) == {"0": 1024}
+
+
 @pytest.mark.parametrize("points", [1, 3, 64, 512])
 def test_counts_are_those_of_the_memory_even_for_numbers_next_to_a_threshold(points):
     rng = np.random.default_rng(points)

@@ -153,7 +153,7 @@ def test_a_path_that_can_be_no_store_is_refused(path, message, tmp_path):
     ("path", "error"), [("", ValueError), (":memory:", ValueError), (b"x", TypeError), (3, TypeError)]
 )
 def test_what_names_no_file_is_refused(path, error):
-    with pytest.raises(error):
+    with pytest.raises(error, match=f"path must .*{path!r}"):
         Store(path)
 
 

@@ -80,6 +80,13 @@ def test_a_pickle_of_somebody_else_is_not_read_unless_you_say_so(tmp_path, monke
     assert exploded.exists()
 
 
+@pytest.mark.parametrize("answer", ["no", "False", 1, None])
+def test_consent_is_a_truth_value_and_nothing_that_looks_like_one(tmp_path, answer):
+    with pytest.raises(TypeError, match=f"allow_pickle must be True or False, not {answer!r}"):
+        Store(tmp_path / "some.db", allow_pickle=answer)
+    assert not (tmp_path / "some.db").exists()
+
+
 def test_a_pickle_that_was_changed_is_not_read(tmp_path):
     stored(tmp_path / "some.db", Fraction(1, 3))
     ((data,),) = sqlite(tmp_path / "some.db", "SELECT result_data FROM points")
