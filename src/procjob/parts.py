@@ -121,7 +121,8 @@ class _Whole:
     def results(self) -> dict[int, Any]:
         """Return the results of the parts that have ended well; none once they have been joined."""
         with self._lock:
-            return self._salvaged | _results(self._futures)
+            salvaged, futures = self._salvaged, dict(self._futures)  # looked at without it: their locks come first
+        return salvaged | _results(futures)
 
     def futures(self) -> list[Future[Any]]:
         """Return the futures of the parts; none once the whole is final."""

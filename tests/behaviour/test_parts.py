@@ -252,6 +252,15 @@ def test_cancels_from_many_threads_while_parts_end_deadlock_nothing(engine):
             assert not thread.is_alive()
 
 
+def test_asking_for_the_results_so_far_while_parts_end_deadlocks_nothing(engine):
+    """Parts end in the pool's thread, which has the lock of the part's future then; who asks takes these locks, too."""
+    for _ in range(10):
+        job = job_of(engine, [(abs, -1)] * 300, join=sum)
+        while not job.in_final_state():
+            assert set(job.future.part_results().values()) <= {1}
+        assert job.result() == 300
+
+
 class Squares:
     """A simulator that can be divided: squares of a list of numbers, with the pid that made each.
 
