@@ -103,7 +103,8 @@ class _Whole:
         self._began: float | None = None
         self._attempts = 0
         self._usage: list[Usage | None] = []  # of the parts that have begun and ended
-        self._progress: dict[int, Progressed] = {}
+        self._done = 0.0  # parts that have ended well
+        self._progress: dict[int, Progressed] = {}  # of the others: there may be thousands of parts
         self._salvaged: dict[int, Any] = {}
 
     # ------------------------------------------------------------ the owner of the future
@@ -121,7 +122,8 @@ class _Whole:
     def results(self) -> dict[int, Any]:
         """Return the results of the parts that have ended well; none once they have been joined."""
         with self._lock:
-            return self._salvaged | _results(self._futures)
+            salvaged, futures = self._salvaged, dict(self._futures)  # looked at without it: their locks come first
+        return salvaged | _results(futures)
 
     def futures(self) -> list[Future[Any]]:
         """Return the futures of the parts; none once the whole is final."""
@@ -178,7 +180,7 @@ class _Whole:
                         self._usage.append(usage)
 
     def _overall(self, event: Progressed) -> Progressed:
-        done = sum(progress.fraction for progress in self._progress.values())
+        done = sum((progress.fraction for progress in self._progress.values()), self._done)
         return replace(event, done=done, total=len(self._parts.tasks))
 
     def _on_end(self, index: int, future: Future[Any]) -> None:
@@ -189,8 +191,9 @@ class _Whole:
                 if self._failure is None:
                     self._failure = failure
                 if failure is None:
-                    self._progress[index] = Progressed(time.monotonic(), 1, 1)
-                    self._tell(self._overall(self._progress[index]))
+                    self._progress.pop(index, None)
+                    self._done += 1.0
+                    self._tell(self._overall(Progressed(time.monotonic(), 1, 1)))
             if self._early is None:
                 self._settle_if_done()
             if self._left and (future.cancelled() or self._failure is not None):

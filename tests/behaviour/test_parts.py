@@ -161,6 +161,13 @@ def test_progress_is_that_of_all_parts(engine):
     assert job.progress().total == 4
 
 
+def test_progress_of_many_parts_does_not_keep_the_pool_busy(engine):
+    """Adding up that of all parts whenever one ends takes a minute."""
+    job = job_of(engine, [(abs, -1)] * 20_000, join=sum)
+    assert job.result(DEADLINE) == 20_000
+    assert job.progress().done == 20_000
+
+
 def test_it_has_run_from_the_beginning_of_its_first_part_to_the_end_of_its_last(engine):
     job = job_of(engine, [(naps, 0.05)] * 8)
     seen = []
@@ -250,6 +257,15 @@ def test_cancels_from_many_threads_while_parts_end_deadlock_nothing(engine):
         for thread in threads:
             thread.join(DEADLINE)
             assert not thread.is_alive()
+
+
+def test_asking_for_the_results_so_far_while_parts_end_deadlocks_nothing(engine):
+    """Parts end in the pool's thread, which has the lock of the part's future then; who asks takes these locks, too."""
+    for _ in range(10):
+        job = job_of(engine, [(abs, -1)] * 300, join=sum)
+        while not job.in_final_state():
+            assert set(job.future.part_results().values()) <= {1}
+        assert job.result() == 300
 
 
 class Squares:

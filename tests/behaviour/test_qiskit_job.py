@@ -186,6 +186,26 @@ def test_a_job_that_has_not_begun_is_cancelled_at_once_and_leaves_nothing(own):
     assert block.cancel()
 
 
+class Stays(AerSimulator):
+    """Ends with the first block of shots, which has the seed of the run, and with no other."""
+
+    def run(self, circuits, parameter_binds=None, **options):
+        if options["seed_simulator"] != 2:
+            time.sleep(600)
+        return super().run(circuits, parameter_binds, **options)
+
+
+def test_of_shots_that_are_divided_those_that_were_taken_are_left():
+    with ProcessBackend(Stays(), workers=1, max_shots_per_task=10) as own:
+        job = running(own.run(bell(), shots=30, seed_simulator=2), ended=1)
+        assert job.cancel() is True
+        job.wait_for_final_state(DEADLINE)
+        (experiment,) = job.result(partial=True).results
+        assert (experiment.success, experiment.shots) == (False, 10)
+        assert sum(experiment.data.counts.values()) == 10
+        assert "CANCELLED" in experiment.status
+
+
 @pytest.mark.parametrize("partial", [False, True])
 def test_what_aer_reports_as_failed_is_a_result_without_success_and_the_status_error(backend, partial):
     job = backend.run([bell(), bell("no clifford")], method="extended_stabilizer", noise_model=None, shots=10)

@@ -273,7 +273,9 @@ class _Runner(Runner):
         job = QiskitJob(self._owner, job_id, **settings)
         task = settings["task"]
         if isinstance(task, Parts):
-            job.pieces, job.join = tuple(part.args[0] for part in task.tasks), task.join
+            whole = settings["inputs"]  # in blocks of shots, if something that is shipped once stands for all pieces
+            pieces = (part.args[0] for part in task.tasks)
+            job.pieces, job.join = tuple(p if isinstance(p, Run) else whole for p in pieces), task.join
             task = task.tasks[0]
         job.threads = task.kwargs.get("max_parallel_threads")
         return job

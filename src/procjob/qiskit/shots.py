@@ -47,7 +47,7 @@ def merge(blocks: Sequence[ExperimentResult]) -> ExperimentResult:
     merged._metadata = dict(merged._metadata)
     merged.shots, merged.data = sum(block.shots for block in blocks), ExperimentResultData(**data)
     if "time_taken" in merged._metadata:
-        merged._metadata["time_taken"] = sum(block.time_taken for block in blocks)
+        merged._metadata["time_taken"] = sum(block._metadata.get("time_taken", 0) for block in blocks)
     failed = next((block for block in blocks if not block.success), None)
     if failed is not None:
         merged.success, merged.status = False, failed.status
