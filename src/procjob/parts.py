@@ -81,8 +81,8 @@ class WholeFuture(TaskFuture[Any]):
 
     def queue_position(self, engine: Engine) -> int | None:
         """Return the lowest queue position of its parts; None once one of them is no longer queued."""
-        positions = [engine.queue_position(future) for future in self._owner.futures()]
-        return None if None in positions else min((p for p in positions if p is not None), default=None)
+        first = next(iter(self._owner.futures()), None)  # they begin in order
+        return None if first is None or self.running() else engine.queue_position(first)
 
 
 class _Whole:
