@@ -50,5 +50,6 @@ def merge(blocks: Sequence[ExperimentResult]) -> ExperimentResult:
         merged._metadata["time_taken"] = sum(block._metadata.get("time_taken", 0) for block in blocks)
     failed = next((block for block in blocks if not block.success), None)
     if failed is not None:
-        merged.success, merged.status = False, failed.status
+        merged.success = False
+        merged.status = f"only {merged.shots} shots; the others: {failed.status}" if merged.shots else failed.status
     return merged
