@@ -276,7 +276,7 @@ class _Converter:
     ) -> None:
         try:
             definition = None if isinstance(operation, UnitaryGate) else getattr(operation, "definition", None)
-            matrix = operation.to_matrix() if definition is None else None
+            matrix: Any = operation.to_matrix() if definition is None else None
         except (AttributeError, TypeError, QiskitError):  # TypeError: of a matrix with a free parameter
             raise self._unsupported(operation) from None
         if definition is not None:
