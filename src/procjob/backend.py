@@ -143,7 +143,7 @@ class Backend:
                 from procjob.store.store import opened
 
                 self._store = opened(store)
-        except BaseException:
+        except BaseException:  # also a Ctrl-C: nobody gets the backend
             if self._owns_engine:  # with warmup its workers have started
                 self._engine.close(cancel=True)
             raise
