@@ -178,6 +178,12 @@ def test_an_angle_need_not_be_defined_for_all_values(make, values):
     np.testing.assert_allclose(bound, Operator(circuit.assign_parameters(values)).data, atol=1e-12)
 
 
+def test_an_angle_that_is_defined_for_few_values_is_compared_with_that_of_qiskit():
+    a, b = Parameter("a"), Parameter("b")
+    with pytest.raises(ValueError, match="differs; bind it first"):
+        expressions._check((3 * a / b).arcsin(), parameters.Parameter("a"), [a, b])
+
+
 def test_an_angle_may_have_thousands_of_terms():
     vector = ParameterVector("v", 3000)
     circuit = QuantumCircuit(1)
