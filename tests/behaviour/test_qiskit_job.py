@@ -238,6 +238,20 @@ def test_an_exception_of_the_wrapped_backend_is_the_jobs_own_and_says_which_circ
     assert "no such method" in result.results[1].status
 
 
+@pytest.mark.parametrize("final", [False, True])
+def test_a_wrong_timeout_is_named_also_where_a_partial_result_would_do(final):
+    with ProcessBackend(AerSimulator(), workers=1) as own:
+        job = own.run(endless(), **FIRM)
+        if final:
+            job.cancel()
+            job.wait_for_final_state(DEADLINE)
+        with pytest.raises(ValueError, match=r"timeout .* not -1"):
+            job.result(timeout=-1, partial=True)
+        with pytest.raises(TypeError, match=r"timeout .* not 'soon'"):
+            job.result(timeout="soon", partial=True)
+        job.cancel()
+
+
 # ---------------------------------------------------------------- what scripts ask
 
 

@@ -10,10 +10,10 @@ from qiskit.providers import JobStatus as QiskitStatus
 from qiskit.providers import JobV1
 from qiskit.result import Result
 
-from procjob.errors import JobError
 from procjob.job import Job
 from procjob.metrics import JobMetrics
 from procjob.parts import WholeFuture
+from procjob.pool import checks
 from procjob.qiskit.errors import JobCancelledError as QiskitJobCancelledError
 from procjob.qiskit.errors import JobError as QiskitJobError
 from procjob.qiskit.errors import JobTimeoutError as QiskitJobTimeoutError
@@ -53,17 +53,14 @@ class QiskitJob(Job, JobV1):
             JobError: the job was not submitted.
             Exception: the job's own exception, of its original type, with the traceback of the worker as its cause.
         """
+        timeout = checks.seconds("timeout", timeout)
         try:
             result: Result = super().result(timeout)
-        except JobError:  # about the wait, or the misuse of the job
+        except Exception:
             if not (partial and self.in_final_state()):
                 raise
-            result = self._partial()
-        except Exception:
-            if not partial:
-                raise
-            result = self._partial()
-        return self._given(result)
+            return self._given(self._partial())
+        return result
 
     def metrics(self) -> JobMetrics:
         """Return times and costs so far; the keys of ``timestamps`` are Qiskit's statuses."""
