@@ -232,6 +232,17 @@ def test_a_time_limit_is_that_of_a_point():
         sweep(naps, grid(x=[1]), workers=0, time_limit=1)
 
 
+def test_retries_are_refused_where_no_worker_can_be_replaced():
+    circuit = procjob.Circuit(1).ry(procjob.Parameter("theta"), 0)
+    points = grid(theta=np.linspace(0, 1, 9))  # in one chunk, which goes without the limits of a point
+    assert not sweep(circuit, points, shots=None, workers=0, retries=1).partial  # no worker dies there
+    with (
+        concurrent.futures.ThreadPoolExecutor(1) as executor,
+        pytest.raises(procjob.JobError, match="retries needs worker processes"),
+    ):
+        sweep(circuit, points, shots=None, engine=ExecutorEngine(executor), retries=1)
+
+
 def test_what_a_target_imports_on_a_new_worker_is_not_the_time_of_a_point(tmp_path, monkeypatch):
     (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(1.5)\ndef double(x): return 2 * x\n")
     monkeypatch.syspath_prepend(tmp_path)

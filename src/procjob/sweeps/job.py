@@ -104,6 +104,8 @@ class Sweep(Job):
         )
         if limits.time_limit is not None and not chosen.capabilities.can_interrupt:
             raise JobError("time_limit needs worker processes, which can be stopped; drop it or take workers=1 or more")
+        if limits.retries and chosen.workers and not chosen.capabilities.survives_crash:  # without workers none dies
+            raise JobError("retries needs worker processes, which can be replaced; drop it or leave out engine=")
         identity = uuid.uuid4().hex
         self._name, self._points = what.name, source
         self._gathered = Gathered(source)
@@ -268,7 +270,7 @@ def sweep(target: Any, points: Any, *, wait: bool = True, **options: Unpack[Swee
             identity, and a store or random numbers need one.
         ValueError: an argument is out of range; an axis is empty or not finite.
         StoreError: the store cannot be used; nothing has been run, or what had been finished is in ``Sweep.result(partial=True)``.
-        JobError: ``time_limit`` without worker processes.
+        JobError: ``time_limit`` without worker processes, or ``retries`` on somebody else's executor.
         Exception: what the first point that failed has raised, with a note of its values.
 
     Example:
