@@ -6,7 +6,7 @@ Qubit 0 of a gate is the least significant bit of its matrix index, as in Qiskit
 
 Every operation is elementwise, so that a point has the same bits in a batch of any size.
 
-Formulas: OpenQASM 3 standard library (openqasm.com/language/standard_library.html) and, for the global phase of u2 and u3
+Formulas: OpenQASM 3 standard library (openqasm.com/language/standard_library.html) and, for the global phases of u and u2
 and for rxx, ryy, rzz, iswap, the Qiskit circuit library.
 """
 

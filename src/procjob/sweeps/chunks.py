@@ -100,7 +100,6 @@ class Supply:
         points: that are run.
         on_read: is told first position and values of what a stream has given.
         sift: leaves the points that have no result yet, and keys; None: all of them.
-
         wake: called when a stream has points, after there were none yet (`waiting`); None: streams are waited for.
 
     Attributes:

@@ -5,7 +5,8 @@
 It stands where a job expects an engine: `submit` starts it and returns the one future of the sweep.
 
 Invariants:
-- Only this thread reads points, sizes chunks and writes to the store; it blocks on its inbox alone.
+- Only this thread cuts and sizes chunks and writes points to the store. It blocks on its inbox, and for moments on the thread that
+  draws points from an iterator (`procjob.sweeps.points.Reader`).
 - Nothing of the sweep executes once its future is final, and what has been gathered until then is in the store.
 - At most `AHEAD` chunks a worker are out, so a sweep of any length costs the memory of its results only.
 """

@@ -91,7 +91,7 @@ class Target(ABC):
 
     @abstractmethod
     def parts(self) -> dict[str, str]:
-        """Return what it is made of, see `procjob.sweeps.identity.fingerprint`."""
+        """Return what it is made of, see `procjob.sweeps.fingerprint.fingerprint`."""
 
     @abstractmethod
     def run(self, columns: Mapping[str, Column], root: int, *, stop_at_error: bool) -> Outcome:
