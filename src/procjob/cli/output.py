@@ -164,9 +164,7 @@ def cell(value: Any) -> str:
     """Return a value as it stands in a table."""
     if value is None:
         return ""
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, complex):
+    if isinstance(value, (float, complex)):
         return f"{value:.6g}"
     if isinstance(value, (str, int)):
         return str(value)

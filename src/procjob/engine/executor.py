@@ -12,7 +12,7 @@ from socket import gethostname
 from typing import Any
 
 from procjob.engine.protocol import Capabilities, Task
-from procjob.engine.workerless import Callbacks, WorkerlessEngine, capture, origin
+from procjob.engine.workerless import Callbacks, WorkerlessEngine, capture
 from procjob.errors import RemoteError, WorkerDiedError
 from procjob.events import Event, EventSink, Started, Usage
 from procjob.pool import checks, foreign, session
@@ -20,6 +20,7 @@ from procjob.pool.environment import default_workers
 from procjob.pool.futures import TaskFuture
 from procjob.pool.pickling import add_note, dumps, dumps_call, loads, pack_exception, unpack_exception
 from procjob.pool.relay import named
+from procjob.pool.verdicts import origin
 
 logger = logging.getLogger("procjob")
 

@@ -12,12 +12,13 @@ from socket import gethostname
 from typing import Any
 
 from procjob.engine.protocol import Capabilities, Task
-from procjob.engine.workerless import Callbacks, WorkerlessEngine, capture, origin
+from procjob.engine.workerless import Callbacks, WorkerlessEngine, capture
 from procjob.errors import WorkerDiedError
 from procjob.events import EventSink, Started, Usage
 from procjob.pool import checks, foreign, session
 from procjob.pool.futures import TaskFuture
 from procjob.pool.pickling import add_note, dumps_call, loads
+from procjob.pool.verdicts import origin
 
 
 class InlineEngine(WorkerlessEngine):

@@ -17,7 +17,6 @@ from procjob.pool import session
 from procjob.pool.actions import NO_LIMITS, Limits
 from procjob.pool.dispatcher import Dispatcher, run_logged
 from procjob.pool.futures import TaskFuture
-from procjob.pool.relay import named
 
 
 class WorkerlessEngine:
@@ -147,8 +146,3 @@ def capture(execution: session.Session) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         execution.flush()
-
-
-def origin(describe: Callable[[], str] | None, worker_pid: int, host: str) -> str:
-    """Return the note for an exception that a task has raised."""
-    return f"procjob: raised by {named(describe)} in worker {worker_pid} on {host}"

@@ -34,7 +34,7 @@ def outcome_of(
                 return None, exc, usage
         case Completed((wire.Outcome(_, _, usage, value), pid)):
             exception = unpack_exception(value)
-            add_note(exception, f"procjob: raised by {named(describe)} in worker {pid} on {host}")
+            add_note(exception, origin(describe, pid, host))
             return None, exception, usage
         case Stopped(reason, measured):
             return None, _stop_error(named(describe), limits, reason, measured), None
@@ -44,6 +44,11 @@ def outcome_of(
             return None, refusal(cause), None
         case _:
             raise AssertionError(verdict)
+
+
+def origin(describe: Callable[[], str] | None, worker_pid: int, host: str) -> str:
+    """Return the note for an exception that a task has raised."""
+    return f"procjob: raised by {named(describe)} in worker {worker_pid} on {host}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +72,15 @@ class Death:
         hint = " (out of memory, unless somebody killed it)" if name == "SIGKILL" else ""
         return f"was killed by {name}{hint}"
 
+    def last_words(self) -> str:
+        """The end of its standard error, for a message."""
+        return f"\nLast lines of its standard error:\n{self.stderr.rstrip()}" if self.stderr.strip() else ""
+
     def error(self, describe: Callable[[], str] | None) -> WorkerDiedError:
         """The exception of the task that it held."""
         advice = "" if describe is None else "; retries=n runs such a job again"  # an executor's call has no limits
-        tail = f"\nLast lines of its standard error:\n{self.stderr.rstrip()}" if self.stderr.strip() else ""
         return WorkerDiedError(
-            f"the worker (pid {self.pid}) {self.how()} while it held {named(describe)}{advice}{tail}",
+            f"the worker (pid {self.pid}) {self.how()} while it held {named(describe)}{advice}{self.last_words()}",
             exitcode=self.exitcode,
             stderr=self.stderr,
         )
@@ -81,8 +89,7 @@ class Death:
 def refusal(cause: Any) -> WorkerDiedError:
     """The exception of tasks that no worker can be started for."""
     if isinstance(cause, Death):
-        tail = f"\nLast lines of its standard error:\n{cause.stderr.rstrip()}" if cause.stderr.strip() else ""
-        text, exitcode = f"the last one (pid {cause.pid}) {cause.how()}{tail}", cause.exitcode
+        text, exitcode = f"the last one (pid {cause.pid}) {cause.how()}{cause.last_words()}", cause.exitcode
     else:
         text, exitcode = foreign.describe(cause), None
     error = WorkerDiedError(f"workers cannot start: {text}", exitcode=exitcode)

@@ -256,9 +256,9 @@ class VectorizedTarget(_Called):
         }
         if self.seeded:
             arguments["seed"] = np.array([point_seed(root, key) for key in point_keys(columns)], dtype=np.int64)
-        return _together(lambda: self._call(arguments, count), count)
+        return _together(lambda: self._call(arguments), count)
 
-    def _call(self, arguments: dict[str, Column], count: int) -> dict[str, Column]:
+    def _call(self, arguments: dict[str, Column]) -> dict[str, Column]:
         """Call the function, once for each combination of types: what it computes of a point depends on that point only."""
         groups = list(of_one_type(arguments))
         found = [_arrays(self._fn(**columns), self.name, len(positions)) for positions, columns in groups]
@@ -375,7 +375,7 @@ class CircuitTarget(Target):
         values = np.stack([_angles(name, columns[name]) for name in self._plan.parameters], axis=1)
         result = self._simulator.run(
             self._plan,
-            shots=self._shots if self.seeded else None,
+            shots=self._shots,
             seed=root,
             parameters=values,
             observables=self._observables or None,
