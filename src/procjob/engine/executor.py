@@ -34,6 +34,10 @@ class ExecutorEngine(WorkerlessEngine):
     Args:
         executor: where to submit.
         workers: number of tasks it executes at once; None asks its ``_max_workers``, else takes the cores granted.
+
+    Raises:
+        TypeError: ``executor`` is none, or ``workers`` no whole number.
+        ValueError: ``workers`` is less than 1.
     """
 
     capabilities = Capabilities(

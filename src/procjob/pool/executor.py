@@ -45,8 +45,9 @@ class ProcessPoolExecutor(Executor):
             workers start at once, and one more as a spare; else when there are calls for them.
 
     Raises:
-        ValueError: ``max_workers`` or ``threads_per_worker`` is less than 1.
+        ValueError: ``max_workers`` or ``threads_per_worker`` is less than 1, or a variable in ``environment`` cannot be set.
         TypeError: an argument has the wrong type.
+        ModuleNotFoundError: there is no module of a name in ``warmup``.
         NotPicklableError: the initializer or its arguments cannot be pickled.
 
     Example:

@@ -174,6 +174,8 @@ class ProcessBackend(Wrapping[BackendV2], BackendV2):
         Raises:
             TypeError: an option that neither of the two takes, or something that is no circuit.
             CircuitError: a parameter has no value, or the values do not fit the circuits.
+            ValueError: a limit out of range.
+            JobError: a limit that the engine cannot keep, or an id that another job in the store has.
             NotPicklableError: a circuit or an option cannot be sent to a worker.
             RuntimeError: the backend is closed.
         """

@@ -139,13 +139,14 @@ class ProcessSampler(_ProcessPrimitive[BaseSamplerV2], BaseSamplerV2):
         Args:
             pubs: circuits, or tuples of a circuit, parameter values and shots, as Qiskit describes them.
             shots: for pubs that do not say; None takes the default of the wrapped sampler.
-            **job_options: ``time_limit``, ``memory_limit``, ``retries``, ``grace``, ``tags``, ``metadata`` and ``job_id`` of
-                `procjob.Backend.run`. ``time_limit`` runs for all of the run, the other limits hold
-                for each task that it is divided into.
+            **job_options: ``time_limit``, ``memory_limit``, ``retries``, ``grace``, ``tags``, ``metadata``, ``job_id`` and
+                ``progress`` of `procjob.Backend.run`. ``time_limit`` runs for all of the run, the other limits hold for each task
+                that it is divided into.
 
         Raises:
             TypeError: ``shots`` is no whole number, something is no pub, or an option is unknown.
-            ValueError: ``shots`` is less than 1.
+            ValueError: ``shots`` is less than 1, or a limit is out of range.
+            JobError: a limit that the engine cannot keep.
             CircuitError: a pub has no values for its parameters, or no points; its number is said.
             NotPicklableError: a pub cannot be sent to a worker.
             RuntimeError: the sampler is closed.
@@ -223,13 +224,14 @@ class ProcessEstimator(_ProcessPrimitive[BaseEstimatorV2], BaseEstimatorV2):
         Args:
             pubs: tuples of a circuit, observables, parameter values and precision, as Qiskit describes them.
             precision: for pubs that do not say; None takes the default of the wrapped estimator.
-            **job_options: ``time_limit``, ``memory_limit``, ``retries``, ``grace``, ``tags``, ``metadata`` and ``job_id`` of
-                `procjob.Backend.run`. ``time_limit`` runs for all of the run, the other limits hold
-                for each task that it is divided into.
+            **job_options: ``time_limit``, ``memory_limit``, ``retries``, ``grace``, ``tags``, ``metadata``, ``job_id`` and
+                ``progress`` of `procjob.Backend.run`. ``time_limit`` runs for all of the run, the other limits hold for each task
+                that it is divided into.
 
         Raises:
             TypeError: ``precision`` is no number, something is no pub, or an option is unknown.
-            ValueError: ``precision`` is negative or not finite.
+            ValueError: ``precision`` is negative or not finite, or a limit is out of range.
+            JobError: a limit that the engine cannot keep.
             CircuitError: a pub is not consistent, or has no points; its number is said.
             NotPicklableError: a pub cannot be sent to a worker.
             RuntimeError: the estimator is closed.

@@ -137,6 +137,7 @@ class Circuit(GateMethods):
             controls: qubits that all must be 1.
 
         Raises:
+            TypeError: a qubit is not an integer, or ``qubits`` or ``controls`` is no sequence.
             ValueError: the matrix is not unitary (its deviation is said), does not fit the number of qubits, or a qubit is out of
                 range or named twice.
         """
@@ -164,6 +165,7 @@ class Circuit(GateMethods):
         """Measure qubits in the computational basis into classical bits, which must exist.
 
         Raises:
+            TypeError: a bit is not an integer.
             ValueError: a bit is out of range or named twice, or the numbers of qubits and bits differ.
         """
         sources = self._checked_qubits("measure", qubits)
@@ -183,7 +185,8 @@ class Circuit(GateMethods):
         """Add a classical register behind (more significant than) those that are there.
 
         Raises:
-            ValueError: the name is taken, or there would be more classical bits than `MAX_CLBITS`.
+            TypeError: the name is not a string, or the size not an integer.
+            ValueError: the name is taken, the size is less than 1, or there would be more classical bits than `MAX_CLBITS`.
         """
         if not isinstance(name, str):
             raise TypeError(f"the name of a register must be a string, not {name!r}")
@@ -203,6 +206,7 @@ class Circuit(GateMethods):
             value: what it must hold.
 
         Raises:
+            TypeError: a bit or the value is not an integer.
             ValueError: there is nothing to put it on, no such bit or register, or the value does not fit.
 
         Example:

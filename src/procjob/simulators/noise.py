@@ -65,6 +65,7 @@ class NoiseModel:
         On m qubits each of the 4**m - 1 Pauli strings has probability / 4**m, as in Aer's ``depolarizing_error``.
 
         Raises:
+            TypeError: the probability is not a real number, or ``gates`` is no list of names.
             ValueError: the probability is not between 0 and 1, or there is no gate of a name. To compile a circuit raises it too, if
                 the noise follows a gate of more than `MOST_QUBITS` qubits.
         """
@@ -74,7 +75,9 @@ class NoiseModel:
         """Apply X, Y or Z with these probabilities, to each qubit of the gate on its own.
 
         Raises:
-            ValueError: a key is not X, Y or Z, or the probabilities are not between 0 and 1, alone and in sum.
+            TypeError: there is no mapping, a probability is not a real number, or ``gates`` is no list of names.
+            ValueError: a key is not X, Y or Z, the probabilities are not between 0 and 1, alone and in sum, or there is no gate of a
+                name.
         """
         if not isinstance(probabilities, Mapping):
             raise TypeError(f"pauli takes a mapping such as {{'X': 0.01}}, not {probabilities!r}")
@@ -88,7 +91,8 @@ class NoiseModel:
         """Let |1> decay to |0> with probability gamma, on each qubit of the gate.
 
         Raises:
-            ValueError: gamma is not between 0 and 1.
+            TypeError: gamma is not a real number, or ``gates`` is no list of names.
+            ValueError: gamma is not between 0 and 1, or there is no gate of a name.
         """
         return self._with("amplitude_damping", gates, {"gamma": _probability(gamma)})
 
@@ -96,6 +100,7 @@ class NoiseModel:
         """Read 1 where the qubit is 0, and 0 where it is 1, with these probabilities.
 
         Raises:
+            TypeError: one is not a real number.
             ValueError: one is not between 0 and 1.
         """
         return replace(self, readout_error=(_probability(one_for_zero), _probability(zero_for_one)))

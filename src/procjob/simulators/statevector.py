@@ -60,6 +60,10 @@ class StatevectorSimulator:
         noise: what goes wrong; circuits then run as trajectories, one for each shot.
         batch: how many states share one call; None: as many as stay in cache. Results do not depend on it.
 
+    Raises:
+        TypeError: ``noise`` is no `NoiseModel`, or ``batch`` not an integer.
+        ValueError: ``batch`` is less than 1.
+
     Example:
         >>> import numpy as np
         >>> from procjob.simulators import Circuit, Parameter, StatevectorSimulator
