@@ -7,6 +7,7 @@ every shot a trajectory of its own. A plan is plain data: it can be pickled, cac
 
 from __future__ import annotations
 
+import os
 import pickle
 import threading
 from collections import OrderedDict
@@ -47,6 +48,19 @@ CHAINED = 15
 
 #: Bytes of plans that `Plans` keeps.
 KEPT = 1 << 26
+
+#: Of all `Plans`, which hold it for a few lines.
+_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """In a child made by fork: a thread that is not there may have held it."""
+    global _lock  # noqa: PLW0603  (of all plans)
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +297,6 @@ class Plans:
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[Hashable, ...], tuple[Plan, int]] = OrderedDict()
         self._nbytes = 0
-        self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[Plans], tuple[()]]:
         return Plans, ()
@@ -291,12 +304,12 @@ class Plans:
     def get(self, circuit: Circuit, noise: NoiseModel | None) -> Plan:
         """The plan of a circuit; always with the same noise."""
         content = (circuit.num_qubits, circuit.registers, circuit.operations)
-        with self._lock:
+        with _lock:
             if content in self._kept:
                 self._kept.move_to_end(content)
                 return self._kept[content][0]
         plan = compile(circuit, noise)
-        with self._lock:
+        with _lock:
             if content not in self._kept:  # another thread may have been faster
                 self._kept[content] = plan, plan.nbytes + 4096
                 self._nbytes += plan.nbytes + 4096

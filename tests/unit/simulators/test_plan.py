@@ -1,6 +1,9 @@
 """The compile step: the same state as gate by gate, in few passes."""
 
+import os
 import pickle
+import signal
+import threading
 
 import numpy as np
 import pytest
@@ -162,6 +165,31 @@ def test_plans_are_kept_as_long_as_there_is_room_and_the_last_one_always():
         plans.get(ansatz(16, layers=layers), None)
     assert plans.get(first, None) is not kept
     assert plans.get(first, None) is plans.get(first, None)
+
+
+def test_a_fork_while_another_thread_looks_for_a_plan_leaves_plans_that_can_be_asked():
+    plans, looks, go_on = plan.Plans(), threading.Event(), threading.Event()
+
+    class Slow(Parameter):
+        def __hash__(self):
+            looks.set()
+            assert go_on.wait(30)
+            return hash(self.name)
+
+    thread = threading.Thread(target=plans.get, args=(Circuit(1).rx(Slow("x"), 0), None))
+    thread.start()
+    assert looks.wait(30)
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(10)
+        plans.get(Circuit(1).h(0), None)
+        os._exit(0)
+    try:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        go_on.set()
+        thread.join(30)
 
 
 def test_plans_stay_in_their_process():
