@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -90,9 +89,9 @@ _PUT = f"""
     ON CONFLICT (sweep_id) DO UPDATE SET {", ".join(f"{name}=excluded.{name}" for name in (*COLUMNS[1:], "process_id"))}
 """
 
-#: How sweeps have ended that could not be written, by file; for whoever in this process uses that file next.
+#: How sweeps have ended that could not be written, by file; for whoever in this process uses that file next. It is changed in
+#: single steps, so that there is no lock which a fork could find held.
 _owed: dict[Path, dict[str, SweepRecord]] = {}
-_owing = threading.Lock()
 
 
 class SweepTable:
@@ -140,8 +139,7 @@ class SweepTable:
         except StoreError as exc:
             if record.status == "DONE":
                 record = replace(record, status="ERROR", error=describe(exc))
-            with _owing:
-                _owed.setdefault(self._database.path, {})[record.sweep_id] = record
+            _owed.setdefault(self._database.path, {})[record.sweep_id] = record
             raise
 
     def delete(self, sweep_id: str) -> bool:
@@ -157,13 +155,11 @@ class SweepTable:
         return [_record(row, allow_pickle=self._allow_pickle) for row in found]
 
     def _write_what_is_owed(self) -> None:
-        with _owing:
-            owed = list(_owed.get(self._database.path, {}).values())
-        for record in owed:
+        owed = _owed.get(self._database.path, {})
+        for record in list(owed.values()):
             with contextlib.suppress(StoreError):  # it is owed still
                 self._write_end(record, 0.0)
-                with _owing:
-                    _owed.get(self._database.path, {}).pop(record.sweep_id, None)
+                owed.pop(record.sweep_id, None)
 
     def _write_end(self, record: SweepRecord, timeout: float | None) -> None:
         row = dict(zip(COLUMNS, _row(record), strict=True))
