@@ -90,13 +90,11 @@ def act(what):
 
 @pytest.mark.parametrize("what", ["python", "sleep", "numpy"])
 def test_cancel_of_running_code_frees_the_same_worker(what):
-    with procjob.Backend(act, workers=1) as backend:
+    with procjob.Backend(act, workers=1, grace=60) as backend:  # an interrupt in time, or none
         pid = pid_of_idle_worker(backend)
         job = begin(backend, what)
-        began = time.monotonic()
         assert job.cancel() is True
         job.wait_for_final_state(timeout=DEADLINE)
-        assert time.monotonic() - began < 0.4, "an interrupt, not a kill after the grace"
         assert job.status() is procjob.JobStatus.CANCELLED
         assert pid_of_idle_worker(backend) == pid
 

@@ -30,8 +30,8 @@ def test_fewer_cores_can_be_granted_by_the_environment(monkeypatch):
 
 def test_there_are_as_many_workers_as_cores_unless_the_environment_says_otherwise(monkeypatch, eight_cores):
     assert default_workers() == 8
-    monkeypatch.setenv("PROCJOB_WORKERS", " 3 ")
-    assert default_workers() == 3
+    monkeypatch.setenv("PROCJOB_WORKERS", " 1 ")
+    assert default_workers() == 1
     monkeypatch.setenv("PROCJOB_WORKERS", "")
     assert default_workers() == 8
 
