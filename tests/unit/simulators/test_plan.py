@@ -183,8 +183,11 @@ def test_a_fork_while_another_thread_looks_for_a_plan_leaves_plans_that_can_be_a
     if child == 0:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(10)
-        plans.get(Circuit(1).h(0), None)
-        os._exit(0)
+        try:
+            plans.get(Circuit(1).h(0), None)
+            os._exit(0)
+        finally:
+            os._exit(1)
     try:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     finally:
