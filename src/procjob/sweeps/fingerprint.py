@@ -159,7 +159,9 @@ class _Fingerprint:
                 value = cell.cell_contents
             except ValueError:  # not assigned yet
                 continue
-            named.append(self._refer(name, f"{where}: {name}", value))
+            named += [
+                self._refer(n, f"{where}: {n}", each) for n, each in _unfolded(name, value, _mentioned(fn), set())
+            ]
         for name, value in _globals_of(fn):
             named.append(self._refer(name, name if value is not fn else where, value))
             if type(value) in ATOMS and (is_imported or "." in name):
@@ -297,9 +299,13 @@ def _globals_of(fn: types.FunctionType) -> Iterator[tuple[str, Any]]:
                     found[step.argval] = fn.__globals__[step.argval]
             elif step.opname == "IMPORT_NAME":
                 found |= _imported(str(step.argval), fn)
-    mentioned = {name for code in _codes(fn.__code__) for name in code.co_names}
+    mentioned = _mentioned(fn)
     for name in sorted(found):
         yield from _unfolded(name, found[name], mentioned, set())
+
+
+def _mentioned(fn: types.FunctionType) -> set[str]:
+    return {name for code in _codes(fn.__code__) for name in code.co_names}
 
 
 def _unfolded(name: str, value: Any, mentioned: set[str], seen: set[str]) -> Iterator[tuple[str, Any]]:
