@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import logging
 import os
 import sqlite3
@@ -19,7 +20,7 @@ import pytest
 import procjob
 from procjob import Store, SweepResult, grid, sweep, vectorized, zipped
 from procjob.engine import ProcessEngine
-from procjob.errors import StoreError
+from procjob.errors import JobError, StoreError
 from procjob.sweeps.points import from_spec
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers need not import tests
@@ -382,6 +383,47 @@ with procjob.Backend(run, workers=1) as backend:
     in_worker = backend.run(sys.argv[1]).result()
 print(in_worker["energy"].tolist(), run(sys.argv[1]).metadata["reused"])
 """
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    """A module of the user's that is imported, and its file."""
+    file = tmp_path / "users_model.py"
+    file.write_text("J = 2\ndef energy(x): return part(x) * J\ndef part(x): return x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("users_model"), file
+    del sys.modules["users_model"]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [("J = 2", "J = 20"), ("x) * J", "x) * J * 10"), ("return x", "return 10 * x")],
+    ids=["value", "code", "helper"],
+)
+@pytest.mark.parametrize("through", ["itself", "a function of the script"])
+def test_workers_that_import_other_code_than_is_here_add_nothing_to_the_store(model, tmp_path, edit, through):
+    users_model, file = model
+    energy = users_model.energy
+
+    def calling(x):
+        return energy(x)
+
+    target = energy if through == "itself" else calling
+    store = tmp_path / "points.db"
+    sweep(target, grid(x=[1, 2]), store=store, workers=1)
+    file.write_text(file.read_text().replace(*edit))  # in an editor, beside a notebook
+    with pytest.raises(JobError, match="imported another"):
+        sweep(target, grid(x=[1, 2, 3]), store=store, workers=1)
+    importlib.reload(users_model)
+    fresh = sweep(users_model.energy, grid(x=[1, 2, 3]), store=store, workers=1)
+    assert fresh["energy"].tolist() == [20, 40, 60]
+
+
+def test_a_number_that_the_script_sets_in_a_module_is_not_taken_for_that_of_the_workers(model, tmp_path):
+    users_model, _ = model
+    users_model.J = 3
+    with pytest.raises(JobError, match=r"users_model\.J"):
+        sweep(users_model.energy, grid(x=[1, 2]), store=tmp_path / "points.db", workers=1)
 
 
 def test_a_sweep_in_a_worker_tells_a_function_of_the_script_from_a_changed_one(tmp_path):

@@ -194,6 +194,30 @@ def test_a_process_that_multiprocessing_has_spawned(tmp_path):
     assert python("script.py", cwd=tmp_path) == "8 True\n"
 
 
+# ------------------------------------------------------------ in one file with its interpreter
+
+FROZEN = """
+import sys
+import procjob
+
+sys.frozen = True  # as PyInstaller says it
+backend = procjob.Backend(abs, workers=1)
+executor = procjob.ProcessPoolExecutor(1)
+for start in (lambda: backend.run(-1), lambda: executor.submit(abs, -1), lambda: procjob.Backend(abs, warmup=[])):
+    try:
+        start()
+    except RuntimeError as error:
+        print(error)
+print(procjob.Backend(abs, workers=0).run(-2).result())
+"""
+
+
+def test_a_frozen_application_starts_no_worker_which_would_be_itself_again_and_start_more():
+    *told, result = python("-c", FROZEN).splitlines()
+    assert (len(told), result) == (3, "2")
+    assert all("frozen" in line and "workers=0" in line for line in told)
+
+
 # ------------------------------------------------------------ after a fork
 
 FORK = """

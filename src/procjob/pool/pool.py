@@ -17,6 +17,7 @@ from __future__ import annotations
 import atexit
 import itertools
 import os
+import sys
 import threading
 import time
 import weakref
@@ -88,6 +89,11 @@ class Pool:
             self._loop.inbox.tell(self._loop.warm_up)
 
     def _start(self) -> Loop:
+        if getattr(sys, "frozen", False):  # the executable takes no -m: it would run the script, which starts workers
+            raise RuntimeError(
+                "an application frozen by PyInstaller or the like cannot start workers: each would be the whole application "
+                "again; take workers=0, or engine=procjob.engine.ExecutorEngine(executor) with an executor of threads"
+            )
         spawn = partial(WorkerProcess, self._environment, captured_level(), self._initializer)
         loop = Loop(self._gate, self._calls, self.workers, spawn)
         claim = threading.Lock()
@@ -135,7 +141,7 @@ class Pool:
             group: see `procjob.pool.actions.TaskSpec`.
 
         Raises:
-            RuntimeError: the pool is shut down, or belongs to another process.
+            RuntimeError: the pool is shut down, or belongs to another process, or the application is frozen.
             WorkerDiedError: workers of this pool cannot start.
         """
         tiny = limits.memory_limit is None and len(payload) <= LARGEST_AHEAD

@@ -16,6 +16,7 @@ import importlib.util
 import sys
 import sysconfig
 import types
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.machinery import ModuleSpec
 from itertools import pairwise
@@ -25,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from procjob.pool.culprit import ATOMS
 from procjob.sweeps.identity import Encoder, NoIdentity, digest, name_of, text
 
 #: What a class statement says of its place; of no consequence.
@@ -42,9 +44,19 @@ def fingerprint(target: Any, name: str) -> dict[str, str]:
     Raises:
         NoIdentity: something in it has none.
     """
+    return fingerprint_and_imported(target, name)[0]
+
+
+def fingerprint_and_imported(target: Any, name: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the parts as `fingerprint` does, and what of them a worker imports for itself.
+
+    This is the code of functions of the user's own modules, and the plain values there that functions refer to. Other data may be a
+    cache or a generator of random numbers, which differ from process to process.
+    """
     found = _Fingerprint()
     found.add(name, target)
-    return {where: digest(encoded).hex() for where, encoded in found.parts.items()}
+    parts = {where: digest(encoded).hex() for where, encoded in found.parts.items()}
+    return parts, {where: digest(*sorted(each)).hex() for where, each in found.imported.items()}
 
 
 class Classes:
@@ -77,6 +89,7 @@ class _Fingerprint:
 
     def __init__(self) -> None:
         self.parts: dict[str, bytes] = {}
+        self.imported: defaultdict[str, set[bytes]] = defaultdict(set)
         self._encoder = Encoder(self._other, self._in_order, self._code_of_class)
         self._known: dict[int, str] = {}
         self._kept: list[Any] = []  # so that no id is used twice
@@ -136,6 +149,9 @@ class _Fingerprint:
 
     def _function(self, fn: types.FunctionType, where: str) -> bytes:
         code = b"C" + self._code(fn.__code__, where)
+        is_imported = fn.__module__ in sys.modules and fn.__module__ != "__main__"
+        if is_imported and "<" not in fn.__code__.co_qualname:  # made by no other function
+            self.imported[f"{fn.__module__}.{fn.__code__.co_qualname}"].add(code)
         defaults = self._encoded((fn.__defaults__, fn.__kwdefaults__), f"a default of {where}")
         named = []
         for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
@@ -143,9 +159,13 @@ class _Fingerprint:
                 value = cell.cell_contents
             except ValueError:  # not assigned yet
                 continue
-            named.append(self._refer(name, f"{where}: {name}", value))
+            named += [
+                self._refer(n, f"{where}: {n}", each) for n, each in _unfolded(name, value, _mentioned(fn), set())
+            ]
         for name, value in _globals_of(fn):
             named.append(self._refer(name, name if value is not fn else where, value))
+            if type(value) in ATOMS and (is_imported or "." in name):
+                self.imported[name if "." in name else f"{fn.__module__}.{name}"].add(self._encoded(value, name))
         for name, value in vars(fn).items():
             if name not in _SAID_ELSEWHERE:
                 named.append(self._refer(f".{name}", f"{where}.{name}", value))
@@ -279,9 +299,13 @@ def _globals_of(fn: types.FunctionType) -> Iterator[tuple[str, Any]]:
                     found[step.argval] = fn.__globals__[step.argval]
             elif step.opname == "IMPORT_NAME":
                 found |= _imported(str(step.argval), fn)
-    mentioned = {name for code in _codes(fn.__code__) for name in code.co_names}
+    mentioned = _mentioned(fn)
     for name in sorted(found):
         yield from _unfolded(name, found[name], mentioned, set())
+
+
+def _mentioned(fn: types.FunctionType) -> set[str]:
+    return {name for code in _codes(fn.__code__) for name in code.co_names}
 
 
 def _unfolded(name: str, value: Any, mentioned: set[str], seen: set[str]) -> Iterator[tuple[str, Any]]:

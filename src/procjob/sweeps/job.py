@@ -270,7 +270,8 @@ def sweep(target: Any, points: Any, *, wait: bool = True, **options: Unpack[Swee
             identity, and a store or random numbers need one.
         ValueError: an argument is out of range; an axis is empty or not finite.
         StoreError: the store cannot be used; nothing has been run, or what had been finished is in ``Sweep.result(partial=True)``.
-        JobError: ``time_limit`` without worker processes, or ``retries`` on somebody else's executor.
+        JobError: ``time_limit`` without worker processes; ``retries`` on somebody else's executor; with a store, workers import other
+            code of the user's than is here.
         Exception: what the first point that failed has raised, with a note of its values.
 
     Example:

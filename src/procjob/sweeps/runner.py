@@ -417,6 +417,7 @@ def run_chunk(
 ) -> Outcome:  # fmt: skip
     """Run a chunk, in a worker."""
     target, points = shared
+    target.check_imported()
     if columns is None:
         assert points is not None
         assert where is not None

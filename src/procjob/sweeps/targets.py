@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from procjob.errors import JobError
 from procjob.pool.culprit import ATOMS
 from procjob.pool.foreign import describe
 from procjob.pool.pickling import pack_exception
@@ -24,8 +25,8 @@ from procjob.simulators.observables import Observable, pauli_sum
 from procjob.simulators.plan import Plans
 from procjob.simulators.sampling import STREAM
 from procjob.sweeps.columns import Column, columns_of, exact, of_one_type, unpacked
-from procjob.sweeps.fingerprint import fingerprint
-from procjob.sweeps.identity import point_keys, point_seed
+from procjob.sweeps.fingerprint import fingerprint, fingerprint_and_imported
+from procjob.sweeps.identity import NoIdentity, point_keys, point_seed
 from procjob.sweeps.points import rows
 from procjob.sweeps.result import DONE, FAILED
 
@@ -93,6 +94,13 @@ class Target(ABC):
     def parts(self) -> dict[str, str]:
         """Return what it is made of, see `procjob.sweeps.fingerprint.fingerprint`."""
 
+    def check_imported(self) -> None:  # noqa: B027  (a circuit has no code)
+        """Check, in a worker, that what it imports for itself is what the parts name.
+
+        Raises:
+            JobError: it is not.
+        """
+
     @abstractmethod
     def run(self, columns: Mapping[str, Column], root: int, *, stop_at_error: bool) -> Outcome:
         """Run it at some points, in a worker.
@@ -147,6 +155,7 @@ class _Called(Target):
         self._fixed = _fixed(fn)
         self._random: tuple[str, ...] = ()
         self.seeded = False
+        self._imported: dict[str, str] = {}
 
     def check(self, names: Sequence[str], axes: Iterable[tuple[str, Column]] = ()) -> None:
         """See `Target.check`; what is free of ``seed`` and ``rng`` is for the sweep to give."""
@@ -174,7 +183,25 @@ class _Called(Target):
         """See `Target.parts`."""
         if self.version is not None:  # it stands for the code, not for what the code is called with
             return {"version": self.version} | (fingerprint(self._fixed, "arguments") if self._fixed else {})
-        return fingerprint(self._fn, self.name)
+        parts, self._imported = fingerprint_and_imported(self._fn, self.name)
+        return parts
+
+    def check_imported(self) -> None:
+        """See `Target.check_imported`; the file of a module may have been edited since it was imported, in a notebook say."""
+        if not self._imported:
+            return
+        try:
+            _, here = fingerprint_and_imported(self._fn, self.name)
+        except NoIdentity:  # of what the worker of an engine has loaded since
+            return
+        others = sorted(where for where, made in self._imported.items() if here.get(where, made) != made)
+        if others:
+            raise JobError(
+                f"the workers have imported another {self.name} than the script has ({', '.join(others)}), and what they compute would be "
+                "stored as its results. A module that was edited has to be imported anew, here (a new kernel, importlib.reload) and by the "
+                "workers of an engine (a new one); what the script sets in a module should be an argument; or give version="
+            )
+        self._imported = {}  # once is enough
 
 
 class FunctionTarget(_Called):

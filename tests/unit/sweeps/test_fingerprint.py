@@ -268,6 +268,7 @@ def project(tmp_path, monkeypatch):
         "import users_package\ndef f(x): return users_package.inner.g(x)",
         "def f(x):\n import users_package.inner\n return users_package.inner.g(x)",
         "def f(x):\n from users_package.inner import g as h\n return h(x)",
+        "def make():\n import users_helpers as h\n return lambda x: h.g(x)\nf = make()",
     ],
 )
 def test_a_change_in_another_module_of_the_users_is_noticed(project, main):
