@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import logging
@@ -424,6 +425,16 @@ def test_a_number_that_the_script_sets_in_a_module_is_not_taken_for_that_of_the_
     users_model.J = 3
     with pytest.raises(JobError, match=r"users_model\.J"):
         sweep(users_model.energy, grid(x=[1, 2]), store=tmp_path / "points.db", workers=1)
+
+
+def test_what_functions_of_a_module_count_for_themselves_may_differ_in_workers(model, tmp_path):
+    users_model, file = model
+    file.write_text("calls = 0\ndef energy(x):\n global calls\n calls += 1\n return x if calls else 0\n")
+    importlib.reload(users_model)
+    assert users_model.energy(1) == 1  # a first look, in the script
+    with contextlib.closing(ProcessEngine(1)) as engine:
+        for x in (2, 3):
+            assert sweep(users_model.energy, grid(x=[x]), store=tmp_path / "points.db", engine=engine)["energy"] == [x]
 
 
 def test_a_sweep_in_a_worker_tells_a_function_of_the_script_from_a_changed_one(tmp_path):

@@ -50,13 +50,14 @@ def fingerprint(target: Any, name: str) -> dict[str, str]:
 def fingerprint_and_imported(target: Any, name: str) -> tuple[dict[str, str], dict[str, str]]:
     """Return the parts as `fingerprint` does, and what of them a worker imports for itself.
 
-    This is the code of functions of the user's own modules, and the plain values there that functions refer to. Other data may be a
-    cache or a generator of random numbers, which differ from process to process.
+    This is the code of functions of the user's own modules, and the plain values there that functions refer to and do not assign. Other
+    data may be a cache or a generator of random numbers, which differ from process to process.
     """
     found = _Fingerprint()
     found.add(name, target)
     parts = {where: digest(encoded).hex() for where, encoded in found.parts.items()}
-    return parts, {where: digest(*sorted(each)).hex() for where, each in found.imported.items()}
+    imported = {where: each for where, each in found.imported.items() if where not in found.assigned}
+    return parts, {where: digest(*sorted(each)).hex() for where, each in imported.items()}
 
 
 class Classes:
@@ -90,6 +91,7 @@ class _Fingerprint:
     def __init__(self) -> None:
         self.parts: dict[str, bytes] = {}
         self.imported: defaultdict[str, set[bytes]] = defaultdict(set)
+        self.assigned: set[str] = set()  # globals, by functions
         self._encoder = Encoder(self._other, self._in_order, self._code_of_class)
         self._known: dict[int, str] = {}
         self._kept: list[Any] = []  # so that no id is used twice
@@ -166,6 +168,7 @@ class _Fingerprint:
             named.append(self._refer(name, name if value is not fn else where, value))
             if type(value) in ATOMS and (is_imported or "." in name):
                 self.imported[name if "." in name else f"{fn.__module__}.{name}"].add(self._encoded(value, name))
+        self.assigned |= {f"{fn.__module__}.{name}" for name in _assigned(fn)}
         for name, value in vars(fn).items():
             if name not in _SAID_ELSEWHERE:
                 named.append(self._refer(f".{name}", f"{where}.{name}", value))
@@ -302,6 +305,11 @@ def _globals_of(fn: types.FunctionType) -> Iterator[tuple[str, Any]]:
     mentioned = _mentioned(fn)
     for name in sorted(found):
         yield from _unfolded(name, found[name], mentioned, set())
+
+
+def _assigned(fn: types.FunctionType) -> set[str]:
+    steps = (step for code in _codes(fn.__code__) for step in dis.get_instructions(code))
+    return {str(step.argval) for step in steps if step.opname == "STORE_GLOBAL"}
 
 
 def _mentioned(fn: types.FunctionType) -> set[str]:

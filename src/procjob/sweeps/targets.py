@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import inspect
@@ -190,17 +191,14 @@ class _Called(Target):
         """See `Target.check_imported`; the file of a module may have been edited since it was imported, in a notebook say."""
         if not self._imported:
             return
-        try:
+        with contextlib.suppress(NoIdentity):  # of what the worker of an engine has loaded since
             _, here = fingerprint_and_imported(self._fn, self.name)
-        except NoIdentity:  # of what the worker of an engine has loaded since
-            return
-        others = sorted(where for where, made in self._imported.items() if here.get(where, made) != made)
-        if others:
-            raise JobError(
-                f"the workers have imported another {self.name} than the script has ({', '.join(others)}), and what they compute would be "
-                "stored as its results. A module that was edited has to be imported anew, here (a new kernel, importlib.reload) and by the "
-                "workers of an engine (a new one); what the script sets in a module should be an argument; or give version="
-            )
+            if others := sorted(where for where, made in self._imported.items() if here.get(where, made) != made):
+                raise JobError(
+                    f"the workers have imported another {self.name} than the script has ({', '.join(others)}), and what they compute would "
+                    "be stored as its results. A module that was edited has to be imported anew, here (a new kernel, importlib.reload) and by "
+                    "the workers of an engine (a new one); what the script sets in a module should be an argument; or give version="
+                )
         self._imported = {}  # once is enough
 
 
