@@ -576,6 +576,16 @@ def test_a_worker_keeps_as_many_shared_values_as_it_may_and_gets_the_others_agai
     ]  # the oldest is dropped behind the call that needs another
 
 
+def test_a_worker_forgets_the_values_that_nobody_shares_any_more(own_pool):
+    def look(array):
+        from procjob.pool import constants
+
+        return len(constants._loaded)
+
+    kept = [own_pool.submit(look, procjob.shared(np.full(8, n))).result(DEADLINE) for n in range(12)]
+    assert max(kept) <= 3  # its own, and two on their way: a value is dropped behind the call after its own
+
+
 def test_equal_values_are_one_and_a_writable_constant_is_another():
     first, second = procjob.shared(noise(MIDDLE)), procjob.shared(noise(MIDDLE))
     assert first.digest == second.digest

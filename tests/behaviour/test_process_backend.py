@@ -20,6 +20,7 @@ from qiskit.providers.basic_provider import BasicSimulator
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, depolarizing_error
+from qiskit_aer.primitives import EstimatorV2, SamplerV2
 
 from procjob import NotPicklableError
 from procjob.engine import ExecutorEngine, InlineEngine, ProcessEngine, Task
@@ -128,6 +129,25 @@ def test_another_simulator_and_a_noise_model_are_made_from_it(engine):
     backend = ProcessBackend(stock, engine=engine)
     assert NoiseModel.from_backend(backend) == NoiseModel.from_backend(stock)
     assert AerSimulator.from_backend(backend).target.qargs == AerSimulator.from_backend(stock).target.qargs
+
+
+@pytest.mark.parametrize(
+    ("primitive", "observable", "seen"),
+    [(SamplerV2, (), lambda data: data.meas.get_counts()), (EstimatorV2, ("Z",), lambda data: data.evs)],
+    ids=["sampler", "estimator"],
+)
+def test_primitives_of_aer_that_are_made_from_it_run_on_it_with_its_noise(engine, primitive, observable, seen):
+    noise = NoiseModel()
+    noise.add_all_qubit_quantum_error(depolarizing_error(0.3, 1), ["x"])
+    stock = AerSimulator(noise_model=noise, coupling_map=[[0, 1]], seed_simulator=7)
+    circuit = QuantumCircuit(1)
+    circuit.x(0)
+    if not observable:
+        circuit.measure_all()
+    ours, theirs = (primitive.from_backend(where) for where in (ProcessBackend(stock, engine=engine), stock))
+    assert isinstance(ours._backend, ProcessBackend)
+    ours, theirs = (seen(made.run([(circuit, *observable)]).result()[0].data) for made in (ours, theirs))
+    assert ours == theirs
 
 
 def test_options_that_are_set_hold_for_the_runs_after_however_they_are_set(engine):

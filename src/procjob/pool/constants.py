@@ -40,7 +40,7 @@ class Constant:
         NotPicklableError: ``value`` cannot be pickled.
     """
 
-    __slots__ = ("digest", "payload")
+    __slots__ = ("__weakref__", "digest", "payload")
 
     def __init__(self, value: object, *, label: str = "value", frozen: bool = False) -> None:
         buffers = AllBuffers() if frozen else Buffers()

@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import sys
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from multiprocessing import get_start_method
@@ -157,7 +158,7 @@ class WorkerProcess:
         self._reader = wire.FrameReader(self.channel_fd, self._lane.receive)
         self._unsent: deque[wire.Buffer] = deque()
         self._signal_when_sent = False
-        self._constants: OrderedDict[bytes, int] = OrderedDict()
+        self._constants: OrderedDict[bytes, tuple[int, weakref.ref[Constant]]] = OrderedDict()
         self._constants_size = 0
         self.send(wire.Initialize(initializer))
 
@@ -228,24 +229,21 @@ class WorkerProcess:
         self.send(wire.Interrupt(task, attempt))
 
     def _ensure(self, constant: Constant) -> None:
-        kept = self._constants
-        if constant.digest in kept:
-            kept.move_to_end(constant.digest)
-            return
-        kept[constant.digest] = len(constant.payload)
-        self._constants_size += len(constant.payload)
-        self.send(wire.StoreConstant(wire.joined(constant.digest, constant.payload)))
+        kept, size = self._constants, len(constant.payload)
+        if constant.digest not in kept:
+            self._constants_size += size
+            self.send(wire.StoreConstant(wire.joined(constant.digest, constant.payload)))
+        kept[constant.digest] = size, weakref.ref(constant)  # the last of those that are equal may live longest
+        kept.move_to_end(constant.digest)
 
     def _drop_constants(self, needed: Sequence[Constant]) -> None:
-        """Drop the least recently used constants beyond the budget, but none of those needed now."""
-        if self._constants_size <= CONSTANTS_BUDGET:
-            return
+        """Drop the constants that nobody has any more, and the least recently used beyond the budget; none needed now."""
         keep = {constant.digest for constant in needed}
-        for digest in [d for d in self._constants if d not in keep]:
-            self._constants_size -= self._constants.pop(digest)
-            self.send(wire.DropConstant(digest))
-            if self._constants_size <= CONSTANTS_BUDGET:
-                return
+        for digest, (size, handle) in list(self._constants.items()):
+            if digest not in keep and (handle() is None or self._constants_size > CONSTANTS_BUDGET):
+                del self._constants[digest]
+                self._constants_size -= size
+                self.send(wire.DropConstant(digest))
 
     # ------------------------------------------------------------ in
 
