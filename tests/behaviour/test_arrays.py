@@ -576,14 +576,22 @@ def test_a_worker_keeps_as_many_shared_values_as_it_may_and_gets_the_others_agai
     ]  # the oldest is dropped behind the call that needs another
 
 
-def test_a_worker_forgets_the_values_that_nobody_shares_any_more(own_pool):
+def test_a_worker_forgets_large_values_that_nobody_shares_any_more(own_pool):
     def look(array):
         from procjob.pool import constants
 
         return len(constants._loaded)
 
-    kept = [own_pool.submit(look, procjob.shared(np.full(8, n))).result(DEADLINE) for n in range(12)]
+    kept = [own_pool.submit(look, procjob.shared(np.full(1 << 19, n))).result(DEADLINE) for n in range(12)]
     assert max(kept) <= 3  # its own, and two on their way: a value is dropped behind the call after its own
+
+
+def test_a_worker_keeps_small_values_for_when_equal_ones_come_again(own_pool):
+    def count(calls):
+        calls.append(None)
+        return len(calls)
+
+    assert [own_pool.submit(count, procjob.shared([n % 2])).result(DEADLINE) for n in range(6)] == [2, 2, 3, 3, 4, 4]
 
 
 def test_equal_values_are_one_and_a_writable_constant_is_another():

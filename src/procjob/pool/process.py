@@ -38,6 +38,9 @@ from procjob.pool.worker import INTERRUPT_SIGNAL, WorkerConfig, main
 
 #: Bytes of constants that a worker keeps before the least recently used are dropped.
 CONSTANTS_BUDGET = 1 << 29
+#: Bytes of those that nobody has any more, of which an equal one may come again: the plan of a circuit that is run again and again.
+#: It is small, as an object may take ten times the memory of its pickle.
+ORPHANS_BUDGET = 1 << 22
 #: Characters of a task's standard error that are kept for the report of its death.
 TAIL = 8192
 
@@ -160,6 +163,7 @@ class WorkerProcess:
         self._signal_when_sent = False
         self._constants: OrderedDict[bytes, tuple[int, weakref.ref[Constant]]] = OrderedDict()
         self._constants_size = 0
+        self._orphaned: deque[weakref.ref[Constant]] = deque()  # since the last look; any thread may add one
         self.send(wire.Initialize(initializer))
 
     # ------------------------------------------------------------ out
@@ -233,16 +237,25 @@ class WorkerProcess:
         if constant.digest not in kept:
             self._constants_size += size
             self.send(wire.StoreConstant(wire.joined(constant.digest, constant.payload)))
-        kept[constant.digest] = size, weakref.ref(constant)  # the last of those that are equal may live longest
+        # The last of those that are equal may live longest.
+        kept[constant.digest] = size, weakref.ref(constant, self._orphaned.append)
         kept.move_to_end(constant.digest)
 
     def _drop_constants(self, needed: Sequence[Constant]) -> None:
-        """Drop the constants that nobody has any more, and the least recently used beyond the budget; none needed now."""
+        """Drop the least recently used constants beyond the budgets, but none of those needed now."""
+        if self._constants_size <= CONSTANTS_BUDGET and not self._orphaned:
+            return
+        self._orphaned.clear()
         keep = {constant.digest for constant in needed}
+        orphans = sum(size for size, handle in self._constants.values() if handle() is None)
         for digest, (size, handle) in list(self._constants.items()):
-            if digest not in keep and (handle() is None or self._constants_size > CONSTANTS_BUDGET):
+            is_orphan = handle() is None
+            if digest not in keep and (
+                self._constants_size > CONSTANTS_BUDGET or (is_orphan and orphans > ORPHANS_BUDGET)
+            ):
                 del self._constants[digest]
                 self._constants_size -= size
+                orphans -= size if is_orphan else 0
                 self.send(wire.DropConstant(digest))
 
     # ------------------------------------------------------------ in
