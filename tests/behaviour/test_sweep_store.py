@@ -437,6 +437,27 @@ def test_what_functions_of_a_module_count_for_themselves_may_differ_in_workers(m
             assert sweep(users_model.energy, grid(x=[x]), store=tmp_path / "points.db", engine=engine)["energy"] == [x]
 
 
+def test_code_that_pytest_has_rewritten_in_the_script_is_no_other(tmp_path, monkeypatch):
+    (tmp_path / "users_asserting.py").write_text("def energy(x):\n assert x\n return x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    pytest.register_assert_rewrite("users_asserting")
+    users_asserting = importlib.import_module("users_asserting")
+    try:
+        assert type(users_asserting.__loader__).__name__ == "AssertionRewritingHook"
+        found = sweep(users_asserting.energy, grid(x=[1, 2]), store=tmp_path / "points.db", workers=1)
+    finally:
+        del sys.modules["users_asserting"]
+    assert found["energy"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("flag", ["-O", "-OO"])
+def test_code_that_is_optimized_in_the_script_is_no_other(tmp_path, flag):
+    (tmp_path / "users_asserting.py").write_text('def energy(x):\n """Of x."""\n assert x\n return x\n')
+    script = "import procjob, users_asserting as u; print(procjob.sweep(u.energy, procjob.grid(x=[1]), store='s.db', workers=1))"
+    done = subprocess.run([sys.executable, flag, "-c", script], cwd=tmp_path, timeout=DEADLINE, check=False)
+    assert done.returncode == 0
+
+
 def test_a_sweep_in_a_worker_tells_a_function_of_the_script_from_a_changed_one(tmp_path):
     def output(factor):
         script = IN_A_WORKER.replace("FACTOR", factor)

@@ -18,7 +18,7 @@ import sysconfig
 import types
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from itertools import pairwise
 from pathlib import Path
 from struct import pack
@@ -151,7 +151,7 @@ class _Fingerprint:
 
     def _function(self, fn: types.FunctionType, where: str) -> bytes:
         code = b"C" + self._code(fn.__code__, where)
-        is_imported = fn.__module__ in sys.modules and fn.__module__ != "__main__"
+        is_imported = _is_imported_as_it_is(fn.__module__)
         if is_imported and "<" not in fn.__code__.co_qualname:  # made by no other function
             self.imported[f"{fn.__module__}.{fn.__code__.co_qualname}"].add(code)
         defaults = self._encoded((fn.__defaults__, fn.__kwdefaults__), f"a default of {where}")
@@ -305,6 +305,12 @@ def _globals_of(fn: types.FunctionType) -> Iterator[tuple[str, Any]]:
     mentioned = _mentioned(fn)
     for name in sorted(found):
         yield from _unfolded(name, found[name], mentioned, set())
+
+
+def _is_imported_as_it_is(module: str | None) -> bool:
+    """Whether workers import a module as it is here: no hook, such as that of pytest for its assertions, nor -O has changed it."""
+    spec = getattr(sys.modules.get(module or ""), "__spec__", None)
+    return module != "__main__" and type(getattr(spec, "loader", None)) is SourceFileLoader and not sys.flags.optimize
 
 
 def _assigned(fn: types.FunctionType) -> set[str]:
