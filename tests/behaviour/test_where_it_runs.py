@@ -194,6 +194,42 @@ def test_a_process_that_multiprocessing_has_spawned(tmp_path):
     assert python("script.py", cwd=tmp_path) == "8 True\n"
 
 
+# ------------------------------------------------------------ in a module that cannot be imported by its name
+
+TEST = """
+import procjob
+
+class Point:
+    x = 4
+
+def double(point):
+    point.x *= 2
+    return point
+
+def test_double(tmp_path):
+    with procjob.Backend(double, workers=1) as backend, procjob.ProcessPoolExecutor(1) as executor:
+        assert backend.run(Point()).result().x == 8
+        assert isinstance(executor.submit(double, Point()).result(), Point)
+        assert executor.submit(plain, 3).result() == 6
+    assert procjob.sweep(plain, procjob.grid(x=[1, 2]), store=tmp_path / "s.db", workers=1)["plain"].tolist() == [2, 4]
+
+def plain(x):
+    assert x
+    return 2 * x
+"""
+
+
+def test_a_test_that_pytest_has_by_its_path(tmp_path):
+    (tmp_path / "test_users.py").write_text(TEST)
+    options = ("-p", "no:cacheprovider", "--import-mode=importlib", "--rootdir", str(tmp_path), "-q", "-W", "error")
+    assert "1 passed" in python("-m", "pytest", *options, str(tmp_path / "test_users.py"), cwd="/")
+
+
+def test_a_script_that_another_one_runs(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    assert python("-c", f"import runpy; runpy.run_path({str(tmp_path / 'script.py')!r})", cwd="/") == PRINTED
+
+
 # ------------------------------------------------------------ in one file with its interpreter
 
 FROZEN = """

@@ -40,6 +40,9 @@ else:
 
 _PROTOCOL = pickle.HIGHEST_PROTOCOL
 
+#: Modules whose functions and classes have been sent.
+_looked_for = {"__main__"}  # always by value
+
 if "__mp_main__" in sys.modules:  # the script, in a process that multiprocessing has spawned; no worker can import it
     cloudpickle.register_pickle_by_value(sys.modules["__mp_main__"])
 
@@ -125,8 +128,20 @@ def _is_left_to_pickle(fn: object) -> bool:
         return type(fn.__self__) is ModuleType  # else it is a method, pickled with its object
     if type(fn) is not FunctionType or fn.__module__ == "__main__":
         return False
+    _look_for(fn.__module__)
     by_value = cloudpickle.list_registry_pickle_by_value()
     return fn.__module__ in sys.modules and not any(f"{fn.__module__}.".startswith(f"{name}.") for name in by_value)
+
+
+def _look_for(module: object) -> None:
+    """Have a module of which no finder knows travel by value: no worker could import what pytest has by its path, say."""
+    if not isinstance(module, str) or module in _looked_for:
+        return
+    _looked_for.add(module)
+    top = module.partition(".")[0]
+    is_known = guarded(lambda: any(finder.find_spec(top, None) for finder in sys.meta_path), True)
+    if not is_known and module in sys.modules:
+        cloudpickle.register_pickle_by_value(sys.modules[module])
 
 
 def loads(data: bytes | memoryview | Contents | None, *, what: str | Callable[[], str]) -> Any:
@@ -186,6 +201,12 @@ _TABLE, *_TABLES = cloudpickle.Pickler.dispatch_table.maps  # each table more ta
 
 class _Pickler(Pickler):
     """That of cloudpickle, which sends functions of a script with all they need, but of their caches the names only."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if issubclass(type(obj), type) or isinstance(obj, FunctionType):
+            _look_for(getattr(obj, "__module__", None))
+            return super().reducer_override(obj)
+        return NotImplemented
 
     dispatch_table: Any = ChainMap({**_TABLE, functools._lru_cache_wrapper: _reduced_cache}, *_TABLES)  # noqa: RUF012  (as typeshed)
 
