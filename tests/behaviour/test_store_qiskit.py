@@ -8,11 +8,12 @@ import sqlite3
 
 import pytest
 from qiskit import QuantumCircuit
+from qiskit.primitives import StatevectorSampler
 from qiskit.providers.basic_provider import BasicSimulator
 from qiskit.result import Result
 
 from procjob import Backend, JobStatus, Store
-from procjob.qiskit import ProcessBackend
+from procjob.qiskit import ProcessBackend, ProcessSampler
 from procjob.store import StoredJob
 
 DEADLINE = 60.0
@@ -68,3 +69,13 @@ def test_a_state_of_aer_comes_back_by_a_pickle_of_ones_own(tmp_path, circuit, mo
         state = backend.run(circuit).result(DEADLINE).get_statevector()
     with Store(tmp_path / "jobs.db") as store:
         assert store.jobs()[0].result().get_statevector() == state
+
+
+def test_jobs_of_a_primitive_and_of_its_copies_are_in_its_store(tmp_path, circuit, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with ProcessSampler(StatevectorSampler(seed=7), workers=1, store=tmp_path / "jobs.db") as sampler:
+        jobs = [each.run([circuit], shots=20) for each in (sampler, copy.copy(sampler), copy.deepcopy(sampler))]
+        counts = [job.result(DEADLINE)[0].join_data().get_counts() for job in jobs]
+    with Store(tmp_path / "jobs.db") as store:
+        kept = [store.job(job.job_id()).result()[0].join_data().get_counts() for job in jobs]
+    assert kept == counts

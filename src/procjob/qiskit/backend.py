@@ -219,7 +219,7 @@ class ProcessBackend(Wrapping[BackendV2], BackendV2):
     def _settings(self) -> dict[str, Any]:
         simulation = self._runner.simulation
         most = {"max_circuits_per_task": simulation.max_circuits, "max_shots_per_task": simulation.max_shots}
-        return {**super()._settings(), **most, "store": self.store}
+        return {**super()._settings(), **most}
 
     def _share(self, run: Run) -> dict[str, Any]:
         """Return the options that keep Aer's threads and memory within what the machine has, for all workers together.

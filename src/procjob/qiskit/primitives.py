@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import math
 import warnings
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,7 @@ from qiskit.primitives import (
     BaseEstimatorV2,
     BasePrimitiveJob,
     BaseSamplerV2,
+    DataBin,
     PrimitiveResult,
     StatevectorEstimator,
     StatevectorSampler,
@@ -40,6 +42,20 @@ from procjob.qiskit.wrapping import Runner, Wrapping, changed
 from procjob.status import JobStatus
 
 P = TypeVar("P", BaseSamplerV2, BaseEstimatorV2)
+
+
+def _data_bin(shape: tuple[int, ...], data: dict[str, Any]) -> DataBin:
+    return DataBin(shape=shape, **data)
+
+
+def _reduced(data: DataBin) -> tuple[Any, ...]:
+    return _data_bin, (data.shape, dict(data.items()))
+
+
+if "__setattr__" in vars(
+    DataBin
+):  # of Qiskit 1.4, which are pickled, but cannot be unpickled: a store would lose results
+    copyreg.pickle(DataBin, _reduced)
 
 
 class QiskitPrimitiveJob(Job, BasePrimitiveJob[PrimitiveResult[Any], QiskitStatus]):
@@ -107,7 +123,7 @@ class ProcessSampler(_ProcessPrimitive[BaseSamplerV2], BaseSamplerV2):
             caller's process, inside ``run``.
         engine: what executes the jobs instead; see `procjob.Backend`.
         **settings: further ones of `procjob.Backend`: ``time_limit``, ``memory_limit``, ``retries``, ``grace``,
-            ``initializer``, ``initargs``, ``threads_per_worker``, ``environment``, ``warmup``.
+            ``initializer``, ``initargs``, ``threads_per_worker``, ``environment``, ``warmup``, ``store``.
 
     Raises:
         TypeError: ``sampler`` is no V2 sampler, or another argument has the wrong type.
@@ -190,7 +206,7 @@ class ProcessEstimator(_ProcessPrimitive[BaseEstimatorV2], BaseEstimatorV2):
             caller's process, inside ``run``.
         engine: what executes the jobs instead; see `procjob.Backend`.
         **settings: further ones of `procjob.Backend`: ``time_limit``, ``memory_limit``, ``retries``, ``grace``,
-            ``initializer``, ``initargs``, ``threads_per_worker``, ``environment``, ``warmup``.
+            ``initializer``, ``initargs``, ``threads_per_worker``, ``environment``, ``warmup``, ``store``.
 
     Raises:
         TypeError: ``estimator`` is no V2 estimator, or another argument has the wrong type.

@@ -87,7 +87,7 @@ class Wrapping(Generic[T]):
 
     def _settings(self) -> dict[str, Any]:
         """Return with which settings, besides the engine, a copy is made."""
-        return self._runner.limits()
+        return {**self._runner.limits(), "store": self._runner.store}
 
     def _around(self, wrapped: T) -> Self:
         make: Any = type(self)
