@@ -2,12 +2,16 @@
 
 import concurrent.futures
 import itertools
+import os
+import signal
 import sys
 import threading
 import time
 from pathlib import Path
 
+import procjob
 from procjob import ProcessPoolExecutor
+from procjob.engine import ProcessEngine
 
 DEADLINE = 20.0
 
@@ -17,8 +21,8 @@ def until_there(path):
         time.sleep(0.005)
 
 
-def struck(call, number):
-    """Have ``call()`` struck by a Ctrl-C when the ``number``-th function begins; False: fewer do."""
+def striking(number):
+    """Return what strikes by a Ctrl-C when the ``number``-th function from now on begins, for `sys.setprofile`."""
     begun = itertools.count()
 
     def strike(_frame, event, _):
@@ -26,7 +30,12 @@ def struck(call, number):
             sys.setprofile(None)
             raise KeyboardInterrupt
 
-    sys.setprofile(strike)
+    return strike
+
+
+def struck(call, number):
+    """Have ``call()`` struck by a Ctrl-C when the ``number``-th function begins; False: fewer do."""
+    sys.setprofile(striking(number))
     try:
         call()
     except KeyboardInterrupt:
@@ -71,3 +80,42 @@ def test_whoever_waits_is_told(tmp_path):
             running = executor.submit(until_there, str(release))
         release.touch()
     assert number > 1
+
+
+def begin_and_wait(begun, never):
+    Path(begun).touch()
+    until_there(never)
+
+
+def test_a_second_ctrl_c_does_not_leave_a_sweep_running(tmp_path):
+    def interrupt(*_):
+        sys.setprofile(striking(number))
+        raise KeyboardInterrupt
+
+    def press(begun):
+        until_there(begun)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    engine = ProcessEngine(1)
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with procjob.Backend(abs, engine=engine) as backend:
+            for number in itertools.count():
+                begun = tmp_path / str(number)
+                presser = threading.Thread(target=press, args=(begun,))
+                presser.start()
+                noted = []
+                try:
+                    points = procjob.grid(begun=[str(begun)], never=[str(tmp_path / "never")])
+                    procjob.sweep(begin_and_wait, points, engine=engine)
+                except KeyboardInterrupt as struck_by:
+                    sys.setprofile(None)
+                    noted = getattr(struck_by, "__notes__", [])
+                presser.join(DEADLINE)
+                assert backend.run(-1).result(DEADLINE) == 1, f"struck in function {number}"  # the worker is free again
+                if noted:  # the sweep had ended before a second one could strike
+                    break
+    finally:
+        signal.signal(signal.SIGINT, before)
+        engine.close(cancel=True)
+    assert number > 5

@@ -51,7 +51,8 @@ def wait_for(futures: Iterable[Future[Any]], timeout: float | None = None, retur
         return_when: as for `concurrent.futures.wait`.
     """
     unfinished = set(futures)
-    enough = threading.Event()
+    enough = threading.Lock()  # an Event, struck by a Ctrl-C as it takes its own lock back, raises a RuntimeError
+    enough.acquire()
 
     def note(future: Future[Any]) -> None:
         unfinished.discard(future)
@@ -62,12 +63,13 @@ def wait_for(futures: Iterable[Future[Any]], timeout: float | None = None, retur
         else:
             ended = True
         if ended:
-            enough.set()
+            with contextlib.suppress(RuntimeError):  # it has been released before
+                enough.release()
 
     ends = [watch(future, note) for future in list(unfinished)]
     try:
         if ends:
-            enough.wait(timeout)
+            enough.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
     finally:
         for end in ends:
             end()

@@ -292,11 +292,22 @@ def sweep(target: Any, points: Any, *, wait: bool = True, **options: Unpack[Swee
         job.submit()
         return job.result() if wait else job
     except KeyboardInterrupt as interrupt:
-        if job.status() is not JobStatus.INITIALIZING:
-            job.cancel()
+        try:
+            submitted = _cancel(job)
+        finally:  # nobody gets the job: stop it also if a second Ctrl-C strikes, which a wrapper has passed on, say
+            _cancel(job)
+        if submitted:
             job.wait_for_final_state()
             interrupt.add_note(job._interrupted())
         raise
+
+
+def _cancel(job: Sweep) -> bool:
+    """Cancel a sweep, and return whether it had been submitted."""
+    if job.status() is JobStatus.INITIALIZING:
+        return False
+    job.cancel()
+    return True
 
 
 #: The options of a sweep, as `Sweep` has them.
