@@ -427,6 +427,30 @@ def test_a_number_that_the_script_sets_in_a_module_is_not_taken_for_that_of_the_
         sweep(users_model.energy, grid(x=[1, 2]), store=tmp_path / "points.db", workers=1)
 
 
+def test_a_sweep_of_other_code_than_the_workers_import_ends_whatever_is_done_with_errors_of_points(model, tmp_path):
+    users_model, _ = model
+    users_model.J = 3
+    with Store(tmp_path / "points.db") as store:
+        with pytest.raises(JobError, match=r"users_model\.J"):
+            sweep(users_model.energy, grid(x=range(100)), store=store, workers=1, errors="store")
+        ((target_id, _),) = store.targets("energy")
+        assert store.count_points(target_id) == {}
+
+
+def test_to_compare_code_takes_nothing_of_the_time_limit_of_a_point(model, tmp_path):
+    class Slow:
+        def __procjob_identity__(self):
+            time.sleep(0.0 if os.getpid() == script else 1.5)
+            return 0
+
+    users_model, _ = model
+    part, slow, script = users_model.part, Slow(), os.getpid()
+    found = sweep(
+        lambda x: part(x) if slow else 0, grid(x=[1, 2]), store=tmp_path / "points.db", workers=1, time_limit=1.0
+    )
+    assert found["value"].tolist() == [1, 2]
+
+
 def test_what_functions_of_a_module_count_for_themselves_may_differ_in_workers(model, tmp_path):
     users_model, file = model
     file.write_text("calls = 0\ndef energy(x):\n global calls\n calls += 1\n return x if calls else 0\n")
