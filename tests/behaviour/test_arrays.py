@@ -586,6 +586,17 @@ def test_a_worker_forgets_large_values_that_nobody_shares_any_more(own_pool):
     assert max(kept) <= 3  # its own, and two on their way: a value is dropped behind the call after its own
 
 
+def test_a_worker_forgets_large_values_also_if_nothing_is_shared_any_more(own_pool):
+    def look(_=None):
+        from procjob.pool import constants
+
+        return len(constants._loaded)
+
+    assert own_pool.submit(look, procjob.shared(np.ones(1 << 20))).result(DEADLINE) == 1
+    gc.collect()
+    assert [own_pool.submit(look).result(DEADLINE) for _ in range(2)][-1] == 0  # dropped behind the call after its own
+
+
 def test_a_worker_keeps_small_values_for_when_equal_ones_come_again(own_pool):
     def count(calls):
         calls.append(None)

@@ -427,6 +427,48 @@ def test_a_number_that_the_script_sets_in_a_module_is_not_taken_for_that_of_the_
         sweep(users_model.energy, grid(x=[1, 2]), store=tmp_path / "points.db", workers=1)
 
 
+def test_a_function_that_the_script_sets_in_a_module_is_not_taken_for_that_of_the_workers(model, tmp_path):
+    users_model, _ = model
+    users_model.part = lambda x: 10 * x
+    with pytest.raises(JobError, match=r"users_model\.part"):
+        sweep(users_model.energy, grid(x=[1, 2]), store=tmp_path / "points.db", workers=1)
+
+
+def test_a_number_in_a_module_that_a_function_closes_over_is_compared_too(model, tmp_path):
+    users_model, _ = model
+    users_model.J = 3
+
+    def scaled(x):
+        return x * users_model.J
+
+    with pytest.raises(JobError, match=r"users_model\.J"):
+        sweep(scaled, grid(x=[1, 2]), store=tmp_path / "points.db", workers=1)
+
+
+def test_a_sweep_of_other_code_than_the_workers_import_ends_whatever_is_done_with_errors_of_points(model, tmp_path):
+    users_model, _ = model
+    users_model.J = 3
+    with Store(tmp_path / "points.db") as store:
+        with pytest.raises(JobError, match=r"users_model\.J"):
+            sweep(users_model.energy, grid(x=range(100)), store=store, workers=1, errors="store")
+        ((target_id, _),) = store.targets("energy")
+        assert store.count_points(target_id) == {}
+
+
+def test_to_compare_code_takes_nothing_of_the_time_limit_of_a_point(model, tmp_path):
+    class Slow:
+        def __procjob_identity__(self):
+            time.sleep(0.0 if os.getpid() == script else 1.5)
+            return 0
+
+    users_model, _ = model
+    part, slow, script = users_model.part, Slow(), os.getpid()
+    found = sweep(
+        lambda x: part(x) if slow else 0, grid(x=[1, 2]), store=tmp_path / "points.db", workers=1, time_limit=1.0
+    )
+    assert found["value"].tolist() == [1, 2]
+
+
 def test_what_functions_of_a_module_count_for_themselves_may_differ_in_workers(model, tmp_path):
     users_model, file = model
     file.write_text("calls = 0\ndef energy(x):\n global calls\n calls += 1\n return x if calls else 0\n")
@@ -437,6 +479,27 @@ def test_what_functions_of_a_module_count_for_themselves_may_differ_in_workers(m
             assert sweep(users_model.energy, grid(x=[x]), store=tmp_path / "points.db", engine=engine)["energy"] == [x]
 
 
+@pytest.mark.parametrize(
+    "energy",
+    [
+        "def energy(x):\n model.calls += 1\n return x\n",
+        "def energy(x):\n model.count()\n return x if model.calls else 0\n",
+    ],
+    ids=["in another module", "read in another module"],
+)
+def test_counters_in_another_module_may_differ_in_workers(model, tmp_path, energy):
+    users_model, file = model
+    file.write_text("calls = 0\ndef count():\n global calls\n calls += 1\n")
+    importlib.reload(users_model)
+    (tmp_path / "users_energy.py").write_text(f"import users_model as model\n{energy}")
+    users_energy = importlib.import_module("users_energy")
+    try:
+        users_energy.energy(1)
+        assert sweep(users_energy.energy, grid(x=[2]), store=tmp_path / "points.db", workers=1)["energy"] == [2]
+    finally:
+        del sys.modules["users_energy"]
+
+
 def test_code_that_pytest_has_rewritten_in_the_script_is_no_other(tmp_path, monkeypatch):
     (tmp_path / "users_asserting.py").write_text("def energy(x):\n assert x\n return x\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -444,16 +507,20 @@ def test_code_that_pytest_has_rewritten_in_the_script_is_no_other(tmp_path, monk
     users_asserting = importlib.import_module("users_asserting")
     try:
         assert type(users_asserting.__loader__).__name__ == "AssertionRewritingHook"
-        found = sweep(users_asserting.energy, grid(x=[1, 2]), store=tmp_path / "points.db", workers=1)
+        for target in (users_asserting.energy, lambda x: users_asserting.energy(x) + 0):
+            found = sweep(target, grid(x=[1, 2]), store=tmp_path / "points.db", workers=1)
+            assert found[found.names[0]].tolist() == [1, 2]
     finally:
         del sys.modules["users_asserting"]
-    assert found["energy"].tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("flag", ["-O", "-OO"])
 def test_code_that_is_optimized_in_the_script_is_no_other(tmp_path, flag):
     (tmp_path / "users_asserting.py").write_text('def energy(x):\n """Of x."""\n assert x\n return x\n')
-    script = "import procjob, users_asserting as u; print(procjob.sweep(u.energy, procjob.grid(x=[1]), store='s.db', workers=1))"
+    script = (
+        "import procjob, users_asserting as u\nfor target in (u.energy, lambda x: u.energy(x)):"
+        " procjob.sweep(target, procjob.grid(x=[1]), store='s.db', workers=1)"
+    )
     done = subprocess.run([sys.executable, flag, "-c", script], cwd=tmp_path, timeout=DEADLINE, check=False)
     assert done.returncode == 0
 

@@ -48,6 +48,11 @@ def test_each_worker_runs_the_initializer_before_its_first_job():
     assert {value for _, value in seen} == {"ready"}
 
 
+def test_an_initializer_may_be_given_more_than_the_pipe_to_a_worker_takes_at_once():
+    with procjob.Backend(abs, workers=1, initializer=len, initargs=(bytes(1 << 20),)) as backend:
+        assert backend.run(-1).result(DEADLINE) == 1
+
+
 def until(fact):
     """Wait until a fact is true that no event tells."""
     deadline = time.monotonic() + DEADLINE

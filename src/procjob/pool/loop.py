@@ -235,6 +235,7 @@ class Loop:
         watch(process.channel_fd, selectors.EVENT_READ, lambda mask: self._on_channel(worker, mask))
         watch(process.exit_fd, selectors.EVENT_READ, lambda _: self._on_exit(worker))
         self._output.watch(live)
+        self._watch_writing(live)  # its initializer may be more than the channel takes at once
         return []
 
     def _on_channel(self, worker: int, mask: int) -> list[Action]:

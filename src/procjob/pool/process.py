@@ -203,8 +203,7 @@ class WorkerProcess:
         for constant in constants:
             self._ensure(constant)
         self.send(message)
-        if constants:
-            self._drop_constants(constants)
+        self._drop_constants(constants)
 
     def lacks(self, constants: Sequence[Constant]) -> int:
         """Return how many bytes of constants would have to be sent for a call that refers to these."""
@@ -220,8 +219,7 @@ class WorkerProcess:
             self._ensure(constant)
         self._unsent.append(b"".join(itertools.chain.from_iterable(map(wire.encode, messages))))
         self.flush()
-        if constants:
-            self._drop_constants(constants)
+        self._drop_constants(constants)
 
     def recall(self) -> int:
         """Take back the tasks handed over ahead that the worker has not taken on; how many of the last ones these are."""
@@ -243,7 +241,7 @@ class WorkerProcess:
 
     def _drop_constants(self, needed: Sequence[Constant]) -> None:
         """Drop the least recently used constants beyond the budgets, but none of those needed now."""
-        if self._constants_size <= CONSTANTS_BUDGET and not self._orphaned:
+        if not self._orphaned and (not needed or self._constants_size <= CONSTANTS_BUDGET):
             return
         self._orphaned.clear()
         keep = {constant.digest for constant in needed}

@@ -161,19 +161,31 @@ class _Fingerprint:
                 value = cell.cell_contents
             except ValueError:  # not assigned yet
                 continue
-            named += [
-                self._refer(n, f"{where}: {n}", each) for n, each in _unfolded(name, value, _mentioned(fn), set())
-            ]
-        for name, value in _globals_of(fn):
+            for n, home, each in _unfolded(name, "", value, _mentioned(fn), set()):
+                named.append(self._refer(n, f"{where}: {n}", each))
+                self._import(home, each)
+        referred = list(_globals_of(fn))
+        for name, home, value in referred:
             named.append(self._refer(name, name if value is not fn else where, value))
-            if type(value) in ATOMS and (is_imported or "." in name):
-                self.imported[name if "." in name else f"{fn.__module__}.{name}"].add(self._encoded(value, name))
-        self.assigned |= {f"{fn.__module__}.{name}" for name in _assigned(fn)}
+            if is_imported or "." in name:
+                self._import(home, value)
+        self.assigned |= _assigned(fn, {home for name, home, _ in referred if "." in name})
         for name, value in vars(fn).items():
             if name not in _SAID_ELSEWHERE:
                 named.append(self._refer(f".{name}", f"{where}.{name}", value))
         marked = b"v" if getattr(fn, "__procjob_vectorized__", False) else b""
         return code + defaults + b"".join(sorted(named)) + marked
+
+    def _import(self, home: str, value: Any) -> None:
+        """Note what a name in a module of the user's stands for; of a function its own name, as another one may be set there."""
+        if home and type(value) in ATOMS:
+            self.imported[home].add(self._encoded(value, home))
+        elif (
+            isinstance(value, types.FunctionType)
+            and _is_own(value.__module__)
+            and _is_imported_as_it_is(home.rpartition(".")[0])  # as for its code, which may go by the same name
+        ):
+            self.imported[home].add(text(name_of(value)))
 
     def _refer(self, name: str, where: str, value: Any) -> bytes:
         """Add what a function refers to; return what it is if it counts by its name, or is there."""
@@ -292,8 +304,8 @@ def _of_python(ufunc: np.ufunc) -> bool:
     return ufunc.__name__.endswith(" (vectorized)")
 
 
-def _globals_of(fn: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """Yield the globals that a function refers to, and of the user's own modules the attributes that it names."""
+def _globals_of(fn: types.FunctionType) -> Iterator[tuple[str, str, Any]]:
+    """Yield the globals that a function refers to, and of the user's own modules the attributes that it names; see `_unfolded`."""
     found: dict[str, Any] = {}
     for code in _codes(fn.__code__):
         for step in dis.get_instructions(code):
@@ -304,7 +316,7 @@ def _globals_of(fn: types.FunctionType) -> Iterator[tuple[str, Any]]:
                 found |= _imported(str(step.argval), fn)
     mentioned = _mentioned(fn)
     for name in sorted(found):
-        yield from _unfolded(name, found[name], mentioned, set())
+        yield from _unfolded(name, f"{fn.__module__}.{name}", found[name], mentioned, set())
 
 
 def _is_imported_as_it_is(module: str | None) -> bool:
@@ -313,22 +325,36 @@ def _is_imported_as_it_is(module: str | None) -> bool:
     return module != "__main__" and type(getattr(spec, "loader", None)) is SourceFileLoader and not sys.flags.optimize
 
 
-def _assigned(fn: types.FunctionType) -> set[str]:
-    steps = (step for code in _codes(fn.__code__) for step in dis.get_instructions(code))
-    return {str(step.argval) for step in steps if step.opname == "STORE_GLOBAL"}
+def _assigned(fn: types.FunctionType, others: set[str]) -> set[str]:
+    """Return what a function assigns of its module, and of what others have that it names: by ``module.name += 1``, say."""
+    found: set[str] = set()
+    attributes: set[str] = set()
+    for code in _codes(fn.__code__):
+        for before, step in pairwise(dis.get_instructions(code)):
+            if step.opname == "STORE_GLOBAL":
+                found.add(f"{fn.__module__}.{step.argval}")
+            elif step.opname == "STORE_ATTR" and before.opname in (
+                "LOAD_GLOBAL",
+                "SWAP",
+            ):  # not self.name = module.name
+                attributes.add(step.argval)
+    return found | {home for home in others if home.rpartition(".")[2] in attributes}
 
 
 def _mentioned(fn: types.FunctionType) -> set[str]:
     return {name for code in _codes(fn.__code__) for name in code.co_names}
 
 
-def _unfolded(name: str, value: Any, mentioned: set[str], seen: set[str]) -> Iterator[tuple[str, Any]]:
-    """Yield a value; instead of one of the user's own modules its attributes that a function mentions."""
+def _unfolded(name: str, home: str, value: Any, mentioned: set[str], seen: set[str]) -> Iterator[tuple[str, str, Any]]:
+    """Yield a value, its name and its module's with it; instead of one of the user's own modules its attributes that a function mentions."""
     if not isinstance(value, types.ModuleType) or not _is_own(value.__name__):
-        yield name, value
+        yield name, home, value
     elif value.__name__ not in seen:
         for attribute in sorted(mentioned & vars(value).keys()):
-            yield from _unfolded(f"{name}.{attribute}", vars(value)[attribute], mentioned, seen | {value.__name__})
+            inner = f"{value.__name__}.{attribute}"
+            yield from _unfolded(
+                f"{name}.{attribute}", inner, vars(value)[attribute], mentioned, seen | {value.__name__}
+            )
 
 
 def _imported(name: str, fn: types.FunctionType) -> dict[str, Any]:

@@ -97,6 +97,7 @@ class Sweep(Job):
         what.check(source.names, source.axes() if isinstance(source, Points) else ())
         if isinstance(source, Points) and (what.seeded or store is not None):
             _check_identity(source)
+        parts = {} if store is None else what.parts()  # now: workers compare what they import
         chosen = (
             make_engine(workers, settings_of_workers(what, limits))
             if engine is None
@@ -117,6 +118,7 @@ class Sweep(Job):
             self._keeper = StoreKeeper(
                 store,
                 what,
+                parts,
                 source,
                 self._gathered,
                 seed=given_seed,

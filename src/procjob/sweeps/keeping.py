@@ -42,6 +42,7 @@ class StoreKeeper:
     Args:
         store: the file, or its path: then nobody else uses this `Store`.
         target: of the sweep.
+        parts: what it is made of.
         points: of the sweep.
         gathered: who is told what is there already.
         seed: of the sweep; None: that which was drawn when the same sweep began, if it did.
@@ -56,8 +57,9 @@ class StoreKeeper:
     """
 
     def __init__(
-        self, store: Store | str | os.PathLike[str], target: Target, points: Points | Stream, gathered: Gathered, *,
-        seed: int | None, drawn: int, provenance: Mapping[str, Any], tags: tuple[str, ...], metadata: Mapping[str, Any],
+        self, store: Store | str | os.PathLike[str], target: Target, parts: Mapping[str, str], points: Points | Stream,
+        gathered: Gathered, *, seed: int | None, drawn: int, provenance: Mapping[str, Any], tags: tuple[str, ...],
+        metadata: Mapping[str, Any],
     ) -> None:  # fmt: skip
         self._own = not isinstance(store, Store)
         self._points = points
@@ -69,7 +71,6 @@ class StoreKeeper:
             for name, values in points.axes():
                 if values.dtype == object:
                     point_keys({name: values}, self._classes.code)
-        parts = target.parts()
         stored = StoredTarget(
             target.name, digest(*(storable(f"{name}={parts[name]}").encode() for name in sorted(parts))).hex(), parts
         )

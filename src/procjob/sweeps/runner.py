@@ -27,7 +27,7 @@ import numpy as np
 from procjob.engine import Engine, Task
 from procjob.engine.protocol import Capabilities
 from procjob.engine.workerless import Callbacks
-from procjob.errors import NotPicklableError
+from procjob.errors import JobError, NotPicklableError
 from procjob.events import Accepted, Event, EventSink, Finished, Logged, Progressed, Started, Usage
 from procjob.pool.actions import Limits
 from procjob.pool.futures import TaskFuture
@@ -313,6 +313,9 @@ class Runner:
         """A task has ended without an outcome."""
         if self._ending():
             return
+        if type(error) is JobError:  # the worker has imported other code, whatever the point
+            self._failure = error
+            return
         chunk = sent.chunk
         if len(chunk) > 1:
             if isinstance(error, Indivisible) or len(chunk) > ALONE:
@@ -405,10 +408,10 @@ def settings_of_workers(target: Target, limits: Limits) -> dict[str, Any]:
 
 
 def get_ready(target: bytes) -> None:
-    """Import what a target imports; this module has been imported to find this function."""
+    """Import what a target imports, and compare it; this module has been imported to find this function."""
     if target:
         with contextlib.suppress(Exception):  # it is the point's failure, and said there
-            loads(target, what="the target")
+            loads(target, what="the target").check_imported()
 
 
 def run_chunk(

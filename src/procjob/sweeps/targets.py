@@ -145,6 +145,10 @@ def vectorized(fn: _Function) -> _Function:
     return fn
 
 
+#: In a worker: what is another one here, of what scripts have imported and was compared.
+_others_here: dict[tuple[tuple[str, str], ...], list[str]] = {}
+
+
 class _Called(Target):
     """A function of the user's."""
 
@@ -189,17 +193,22 @@ class _Called(Target):
 
     def check_imported(self) -> None:
         """See `Target.check_imported`; the file of a module may have been edited since it was imported, in a notebook say."""
-        if not self._imported:
-            return
-        with contextlib.suppress(NoIdentity):  # of what the worker of an engine has loaded since
-            _, here = fingerprint_and_imported(self._fn, self.name)
-            if others := sorted(where for where, made in self._imported.items() if here.get(where, made) != made):
-                raise JobError(
-                    f"the workers have imported another {self.name} than the script has ({', '.join(others)}), and what they compute would "
-                    "be stored as its results. A module that was edited has to be imported anew, here (a new kernel, importlib.reload) and by "
-                    "the workers of an engine (a new one); what the script sets in a module should be an argument; or give version="
-                )
-        self._imported = {}  # once is enough
+        if self._imported and (others := self._others()):
+            raise JobError(
+                f"the workers have imported another {self.name} than the script has ({', '.join(others)}), and what they compute would "
+                "be stored as its results. A module that was edited has to be imported anew, here (a new kernel, importlib.reload) and by "
+                "the workers of an engine (a new one); what the script sets in a module should be an argument; or give version="
+            )
+
+    def _others(self) -> list[str]:
+        """Return what is another one here; found out once in a process, since it takes its time and some engines bring a target anew."""
+        known = tuple(sorted(self._imported.items()))
+        if known not in _others_here:
+            here: dict[str, str] = {}
+            with contextlib.suppress(NoIdentity):  # of what the worker of an engine has loaded since
+                _, here = fingerprint_and_imported(self._fn, self.name)
+            _others_here[known] = [where for where, made in known if here.get(where, made) != made]
+        return _others_here[known]
 
 
 class FunctionTarget(_Called):
