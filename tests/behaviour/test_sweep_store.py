@@ -317,11 +317,13 @@ def test_a_cancel_while_the_end_is_written_is_in_the_store_too(tmp_path, engine)
 
         def __reduce__(self):  # the points are kept when the sweep begins, and when all of them have been
             if store.count_points(1):
+                assert is_here.wait(DEADLINE)
                 cancelled.append(job.cancel())
             return (int, (1,))
 
-    store, cancelled = Store(tmp_path / "s.db"), []
+    store, cancelled, is_here = Store(tmp_path / "s.db"), [], threading.Event()
     job = sweep(ready, [{"x": Value()}], engine=engine, store=store, wait=False)
+    is_here.set()
     job.wait_for_final_state(DEADLINE)
     assert cancelled
     assert cancelled[0]

@@ -333,10 +333,7 @@ def _assigned(fn: types.FunctionType, others: set[str]) -> set[str]:
         for before, step in pairwise(dis.get_instructions(code)):
             if step.opname == "STORE_GLOBAL":
                 found.add(f"{fn.__module__}.{step.argval}")
-            elif step.opname == "STORE_ATTR" and before.opname in (
-                "LOAD_GLOBAL",
-                "SWAP",
-            ):  # not self.name = module.name
+            elif step.opname == "STORE_ATTR" and before.opname in ("LOAD_GLOBAL", "SWAP"):  # not of self, say
                 attributes.add(step.argval)
     return found | {home for home in others if home.rpartition(".")[2] in attributes}
 
@@ -351,10 +348,8 @@ def _unfolded(name: str, home: str, value: Any, mentioned: set[str], seen: set[s
         yield name, home, value
     elif value.__name__ not in seen:
         for attribute in sorted(mentioned & vars(value).keys()):
-            inner = f"{value.__name__}.{attribute}"
-            yield from _unfolded(
-                f"{name}.{attribute}", inner, vars(value)[attribute], mentioned, seen | {value.__name__}
-            )
+            inner, each = f"{value.__name__}.{attribute}", vars(value)[attribute]
+            yield from _unfolded(f"{name}.{attribute}", inner, each, mentioned, seen | {value.__name__})
 
 
 def _imported(name: str, fn: types.FunctionType) -> dict[str, Any]:
