@@ -49,14 +49,15 @@ CHAINED = 15
 #: Bytes of plans that `Plans` keeps.
 KEPT = 1 << 26
 
-#: Of all `Plans`, which hold it for a few lines.
-_lock = threading.Lock()
+#: Of all `Plans`, which hold it for a few lines. There parameters are hashed, where a signal handler or a finalizer may run, and
+#: simulate in turn.
+_lock = threading.RLock()
 
 
 def _renew_lock() -> None:
     """In a child made by fork: a thread that is not there may have held it."""
     global _lock  # noqa: PLW0603  (of all plans)
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -195,6 +195,21 @@ def test_a_fork_while_another_thread_looks_for_a_plan_leaves_plans_that_can_be_a
         thread.join(30)
 
 
+def test_who_looks_for_a_plan_while_his_own_thread_does_gets_one():
+    plans, found = plan.Plans(), []
+
+    class Looking(Parameter):  # as a signal handler, or a finalizer
+        def __hash__(self):
+            found.append(plans.get(Circuit(1).h(0), None))
+            return hash(self.name)
+
+    thread = threading.Thread(target=plans.get, args=(Circuit(1).rx(Looking("x"), 0), None), daemon=True)
+    thread.start()
+    thread.join(30)
+    assert found
+    assert not thread.is_alive()
+
+
 def test_plans_stay_in_their_process():
     plans, circuit = plan.Plans(), Circuit(1).h(0)
     assert pickle.loads(pickle.dumps(plans)).get(circuit, None) is not plans.get(circuit, None)
