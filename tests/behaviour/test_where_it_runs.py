@@ -167,8 +167,7 @@ def test_a_notebook_shows_what_a_job_prints_under_the_cell_that_ran_it():
 
 # ------------------------------------------------------------ in another process
 
-SPAWN = """
-import multiprocessing
+DOUBLE = """
 import procjob
 
 class Point:
@@ -177,7 +176,10 @@ class Point:
 def double(point):
     point.x *= 2
     return point
-
+"""
+SPAWN = f"""
+import multiprocessing
+{DOUBLE}
 def child():
     with procjob.Backend(double, workers=1) as backend, procjob.ProcessPoolExecutor(1) as executor:
         print(backend.run(Point()).result().x, isinstance(executor.submit(double, Point()).result(), Point))
@@ -196,16 +198,8 @@ def test_a_process_that_multiprocessing_has_spawned(tmp_path):
 
 # ------------------------------------------------------------ in a module that cannot be imported by its name
 
-TEST = """
-import procjob
-
-class Point:
-    x = 4
-
-def double(point):
-    point.x *= 2
-    return point
-
+TEST = f"""
+{DOUBLE}
 def test_double(tmp_path):
     with procjob.Backend(double, workers=1) as backend, procjob.ProcessPoolExecutor(1) as executor:
         assert backend.run(Point()).result().x == 8
