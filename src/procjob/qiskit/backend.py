@@ -134,8 +134,7 @@ class ProcessBackend(Wrapping[BackendV2], BackendV2):
     @property  # type: ignore[misc]  # instances only: the class of this class is its own affair
     def __class__(self) -> type[BackendV2]:
         """The class of the wrapped backend if it is Aer's: of others, Aer's primitives run a copy made from the target."""
-        wrapped = self.__dict__.get("_wrapped")
-        return type(wrapped) if is_aer(wrapped) else type(self)
+        return type(self._wrapped) if self.__dict__.get("_aer") else type(self)
 
     @property
     def target(self) -> Target:

@@ -52,9 +52,8 @@ def _reduced(data: DataBin) -> tuple[Any, ...]:
     return _data_bin, (data.shape, dict(data.items()))
 
 
-if "__setattr__" in vars(
-    DataBin
-):  # of Qiskit 1.4, which are pickled, but cannot be unpickled: a store would lose results
+# Those of Qiskit 1.4 are pickled, but cannot be unpickled: a store would lose results.
+if "__setattr__" in vars(DataBin):
     copyreg.pickle(DataBin, _reduced)
 
 
