@@ -348,6 +348,26 @@ def test_partial_results_and_progress_are_there_while_it_runs(engine):
     assert statuses in ([JobStatus.DONE], [JobStatus.RUNNING, JobStatus.DONE])
 
 
+def test_a_signal_handler_may_look_at_any_moment_and_sees_whole_points():
+    """Without workers it interrupts the thread that adds them: it would wait for ever, or find a point without its value."""
+    for points in (grid(x=range(5)), ({"x": x} for x in range(5))):
+        job = procjob.Sweep(slow, points, workers=0)
+        seen = set()
+
+        def look(*_, job=job, seen=seen):
+            found = job.result(partial=True)
+            done = found.take(np.flatnonzero(found.status == 1))
+            seen.add((tuple(done["x"].tolist()), tuple(done["slow"].tolist()) if len(done) else ()))
+
+        sys.setprofile(look)
+        try:
+            job.submit()
+        finally:
+            sys.setprofile(None)
+        assert len(seen) > 2
+        assert seen <= {(tuple(range(count)),) * 2 for count in range(6)}
+
+
 def test_a_sweep_can_be_awaited(engine):
     async def both():
         jobs = [sweep(slow, grid(x=range(n)), engine=engine, wait=False) for n in (5, 6)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,20 @@ from procjob.sweeps.columns import Column, combined, spread
 from procjob.sweeps.points import Axes, Points, Positions, Stream, joined
 from procjob.sweeps.result import DONE, FAILED, SweepResult
 from procjob.sweeps.targets import Outcome
+
+#: Of all sweeps, which hold it for a few lines. Nothing is called between the first and the last change of an addition: there a
+#: signal handler may ask for a `result`, or raise.
+_lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """In a child made by fork: a thread that is not there may have held it."""
+    global _lock  # noqa: PLW0603  (of all sweeps)
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class Gathered:
@@ -28,37 +43,39 @@ class Gathered:
         self._blocks: list[tuple[Positions, dict[str, Column]]] = []
         self._errors: dict[int, BaseException] = {}
         self._values: dict[int, Mapping[str, Column]] = {}  # of a stream, by first position
-        self._lock = threading.Lock()
         self.done = 0
         self.failed = 0
         self.reused = 0
 
     def read(self, first: int, columns: Mapping[str, Column]) -> None:
         """Keep the values of points that a stream has given."""
-        with self._lock:
+        count = max(self._count, first + len(next(iter(columns.values()))))
+        status, seconds = self._status, self._seconds
+        while len(status) < count:
+            status = np.concatenate([status, np.zeros_like(status)])
+            seconds = np.concatenate([seconds, np.full_like(seconds, np.nan)])
+        with _lock:
             self._values[first] = columns
-            self._count = max(self._count, first + len(next(iter(columns.values()))))
-            while len(self._status) < self._count:
-                self._status = np.concatenate([self._status, np.zeros_like(self._status)])
-                self._seconds = np.concatenate([self._seconds, np.full_like(self._seconds, np.nan)])
+            self._count, self._status, self._seconds = count, status, seconds
 
     def add(self, positions: Positions, outcome: Outcome, *, reused: bool = False) -> None:
         """Keep what came of some points."""
         done = positions[outcome.status == DONE]
-        with self._lock:
+        blocks = [(done, outcome.columns)] if len(done) else []
+        errors = {int(positions[number]): unpack_exception(packed) for number, packed in outcome.errors.items()}
+        count, failed = len(done), len(errors)
+        with _lock:
             self._status[positions] = outcome.status
             self._seconds[positions] = outcome.seconds
-            if len(done):
-                self._blocks.append((done, outcome.columns))
-            for number, packed in outcome.errors.items():
-                self._errors[int(positions[number])] = unpack_exception(packed)
-            self.done += len(done)
-            self.failed += len(outcome.errors)
-            self.reused += len(done) if reused else 0
+            self._blocks += blocks
+            self._errors |= errors
+            self.done += count
+            self.failed += failed
+            self.reused += count if reused else 0
 
     def fail(self, position: int, error: BaseException) -> None:
         """A point has failed without an outcome: its worker died, say."""
-        with self._lock:
+        with _lock:
             self._status[position] = FAILED
             self._errors[position] = error
             self.failed += 1
@@ -74,7 +91,7 @@ class Gathered:
 
     def result(self, seed: int | None, target: str, metadata: Mapping[str, Any]) -> SweepResult:
         """Return what is known now."""
-        with self._lock:
+        with _lock:
             blocks, count = sorted(self._blocks, key=lambda block: int(block[0][0])), self._count
             status, seconds, errors = self._status[:count].copy(), self._seconds[:count].copy(), dict(self._errors)
             points = self._all_points()
