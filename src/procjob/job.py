@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future
+from concurrent.futures import FIRST_COMPLETED, Future
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Never, Protocol
 
@@ -200,14 +200,13 @@ class Job(JobV1):
         future = self.future
         timeout = checks.seconds("timeout", timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
-        try:
-            exception = future.exception(timeout)
-            self._wait_for_observer(deadline)
-        except TimeoutError:
-            raise self._timed_out(self._state(), timeout) from None
-        except CancelledError:
-            self._wait_for_observer(deadline)
-            raise self._cancelled_type(f"job {self._job_id} was cancelled and has no result") from None
+        wait_for([future], timeout)
+        if not future.done():
+            raise self._timed_out(self._state(), timeout)
+        self._wait_for_observer(deadline)
+        if future.cancelled():
+            raise self._cancelled_type(f"job {self._job_id} was cancelled and has no result")
+        exception = future.exception()
         if exception is not None:
             try:
                 raise exception

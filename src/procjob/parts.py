@@ -10,6 +10,8 @@ Invariants:
 - Results are joined in the order of the parts, whichever ends first.
 - Locks are taken in one order: a part's future, `_Whole._lock`, the whole's future. So what one part's end asks of
   another part goes through `Engine.post`.
+- Nothing is called under `_Whole._lock` but in the threads in which parts tell and end: a signal handler that waits for
+  another job would wait for ever, as those wait for the lock.
 - No event reaches the job before `Accepted`, and that comes when all parts have been accepted: a part that is refused
   (it cannot be pickled, say) leaves no trace of the others.
 """
@@ -56,10 +58,10 @@ def submit_parts(engine: Engine, parts: Parts, sink: EventSink) -> Future[Any]:
     try:
         for index, task in enumerate(parts.tasks):
             engine.submit(replace(task, group=group), whole.sink_of(index))
-    except BaseException:  # also a Ctrl-C: the parts before it must not run on with nobody to hold them
+        whole.accept()
+    except BaseException:  # also a Ctrl-C: no part must run on with nobody to hold it
         whole.request_stop(0)
         raise
-    whole.accept()
     return whole.future
 
 
@@ -99,6 +101,7 @@ class _Whole:
         self._accepted = time.monotonic()  # the first part is; it may have begun before the last one is
         self._futures: dict[int, Future[Any]] = {}
         self._left = len(parts.tasks)
+        self._ended = False
         self._failure: BaseException | None = None
         self._began: float | None = None
         self._attempts = 0
@@ -122,7 +125,7 @@ class _Whole:
     def results(self) -> dict[int, Any]:
         """Return the results of the parts that have ended well; none once they have been joined."""
         with self._lock:
-            salvaged, futures = self._salvaged, dict(self._futures)  # looked at without it: their locks come first
+            salvaged, futures = self._salvaged, {**self._futures}  # looked at without it: their locks come first
         return salvaged | _results(futures)
 
     def futures(self) -> list[Future[Any]]:
@@ -141,11 +144,16 @@ class _Whole:
 
     def accept(self) -> None:
         """All parts are accepted: tell so, and what has happened meanwhile."""
-        with self._lock:
-            early, self._early = self._early or [], None
-            self._sink(Accepted(self._accepted, self.future))
-            for event in early:
-                self._sink(event)
+        early: list[Event] | None = [Accepted(self._accepted, self.future)]
+        try:
+            while early:
+                for event in early:
+                    self._sink(event)
+                with self._lock:
+                    early = self._early
+                    self._early = [] if early else None  # None: from now on they are told at once
+        finally:  # also after a Ctrl-C: the job is known, and the end of its parts must end it
+            self._early = None
             self._settle_if_done()
             if self._left and self._failure is not None:  # the parts accepted since then have not been stopped
                 self.post(self.request_stop, 0)
@@ -194,14 +202,15 @@ class _Whole:
                     self._progress.pop(index, None)
                     self._done += 1.0
                     self._tell(self._overall(Progressed(time.monotonic(), 1, 1)))
-            if self._early is None:
-                self._settle_if_done()
-            if self._left and (future.cancelled() or self._failure is not None):
-                self.post(self.request_stop, 0)
+        self._settle_if_done()
+        if self._left and (future.cancelled() or self._failure is not None):
+            self.post(self.request_stop, 0)
 
     def _settle_if_done(self) -> None:
-        if self._left:
-            return
+        with self._lock:
+            if self._left or self._early is not None or self._ended:
+                return
+            self._ended = True
         now = time.monotonic()
         self._sink(Finished(now, self._attempts, self._total_usage(now)))
         result, failure = None, self._failure
@@ -211,9 +220,9 @@ class _Whole:
                 result = self._parts.join([self._futures[index].result() for index in range(len(self._parts.tasks))])
             except Exception as exc:  # noqa: BLE001  (the job's own error: its parts are done)
                 failure = exc
-        if failure is not None or cancelled:
-            self._salvaged = _results(self._futures)
-        self._futures.clear()
+        salvaged = _results(self._futures) if failure is not None or cancelled else {}
+        with self._lock:
+            self._salvaged, self._futures = salvaged, {}
         self.future.settle(result, failure, cancelled=cancelled)
 
     def _total_usage(self, now: float) -> Usage | None:

@@ -113,9 +113,11 @@ class Callbacks:
 
     def post(self, fn: Callable[..., object], *args: Any) -> None:
         """Run a callback in the dispatcher thread; here if the engine was closed before it had one."""
+        # Not made under the lock: a signal handler that waits meanwhile would have all threads wait.
+        made = None if self._dispatcher is not None or self._closed else Dispatcher("procjob-callbacks")
         with self._lock:
-            if self._dispatcher is None and not self._closed:
-                self._dispatcher = Dispatcher("procjob-callbacks")
+            if not self._closed:
+                self._dispatcher = self._dispatcher or made
             dispatcher = self._dispatcher
         if dispatcher is None:
             run_logged(fn, *args)

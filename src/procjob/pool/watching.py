@@ -11,6 +11,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ALL_COMPLETED, FIRST_EXCEPTION, Future
+from concurrent.futures._base import PENDING, RUNNING
 from typing import Any
 
 
@@ -28,16 +29,17 @@ def watch(future: Future[Any], fn: Callable[[Future[Any]], object]) -> Callable[
         What ends that.
     """
     watcher: Any = _Watcher(fn)
-    with future._condition:
-        watched = not future.done()
+    condition, waiters = future._condition, future._waiters
+    with condition:  # nothing is called: a signal handler that waits there would hold up whoever settles this future
+        watched = future._state in (PENDING, RUNNING)
         if watched:
-            future._waiters.append(watcher)
+            waiters += [watcher]
     if not watched:
         fn(future)
 
     def end() -> None:
-        with contextlib.suppress(ValueError), future._condition:  # it is gone
-            future._waiters.remove(watcher)
+        with contextlib.suppress(ValueError), condition:  # it is gone
+            waiters.remove(watcher)
 
     return end
 

@@ -20,14 +20,13 @@ import threading
 import weakref
 from collections.abc import Iterable
 from concurrent.futures import Future
-from concurrent.futures import wait as wait_for_futures
 from typing import TYPE_CHECKING
 
 from procjob.errors import StoreError
 from procjob.events import Accepted, Event, Started
 from procjob.pool.dispatcher import Dispatcher
 from procjob.pool.futures import SteadyFuture
-from procjob.pool.watching import watch
+from procjob.pool.watching import wait_for, watch
 from procjob.status import JOB_FINAL_STATES
 from procjob.store.jobs import JobTable, job_row
 
@@ -63,11 +62,12 @@ class Recorder:
     def _begin(self) -> None:
         """Have no job and no thread; again in a copy of the process made by fork, where a lock may be held by nobody."""
         self.failing = False
-        self._lock = threading.RLock()  # a signal handler may submit a job
+        self._lock = threading.RLock()  # nothing is called while it is held: a signal handler may wait for another job
         self._writing = threading.Lock()
         self._dispatcher: Dispatcher | None = None
         self._due: dict[Following, None] = {}
-        self._scheduled = False
+        self._flushes = 0
+        self._posted = -1  # the number of a flush that has been posted
         self._open = 0
         self._closing = False
         self._tried_last = False
@@ -75,18 +75,19 @@ class Recorder:
 
     def follow(self, job: Job, inputs: str) -> Following:
         """Have a job recorded from its submission on; ``inputs`` says what it was given."""
+        made = Dispatcher("procjob-store") if self._dispatcher is None else None
         with self._lock:
-            if self._dispatcher is None:
-                self._dispatcher = Dispatcher("procjob-store")
+            self._dispatcher = self._dispatcher or made
         return Following(self, job, inputs)
 
     def note(self, following: Following) -> None:
         """Have a job written soon; does not block."""
         with self._lock:
             self._due[following] = None
-            scheduled, self._scheduled = self._scheduled, True
-        if not scheduled and self._dispatcher is not None:
+            number = self._flushes
+        if self._posted != number and self._dispatcher is not None:
             self._dispatcher.post(self.flush)
+            self._posted = number  # only now: a signal handler may wait for a job that another call notes meanwhile
 
     def opened(self) -> None:
         """Take note of a job that is to end."""
@@ -97,8 +98,9 @@ class Recorder:
         """Write what is due; in the recorder's thread."""
         with self._writing:
             with self._lock:
-                due, self._due, self._scheduled = list(self._due), {}, False
-            ended = due
+                noted, self._due = self._due, {}
+                self._flushes += 1
+            due = ended = list(noted)
             try:
                 ended = self._write([following for following in due if following.job is not None])
             finally:
@@ -110,7 +112,7 @@ class Recorder:
         if dispatcher is not None:
             written: Future[None] = SteadyFuture()
             dispatcher.post(written.set_result, None)
-            wait_for_futures([written], timeout)
+            wait_for([written], timeout)
 
     def close(self, *, wait: bool) -> None:
         """End the thread once every job that was accepted is final and written."""
@@ -161,7 +163,7 @@ class Recorder:
             dispatcher = self._dispatcher
             if dispatcher is None or not self._closing or self._open:
                 return
-            again = bool(self._due) and not self._tried_last
+            again = self._due and not self._tried_last
             self._tried_last = True
         if again:  # what could not be written: once more, at the end
             dispatcher.post(self.flush)
@@ -225,8 +227,7 @@ class Following:
         """See `procjob.job.Observer`; not at all while the store fails, lest each job wait for it."""
         if not self.settled.done() and not self._recorder.failing and os.getpid() == self._pid:
             most = 2 * self._recorder.timeout + 1.0
-            with contextlib.suppress(TimeoutError):
-                self.settled.result(most if timeout is None else min(timeout, most))
+            wait_for([self.settled], most if timeout is None else min(timeout, most))
 
 
 def _after_fork() -> None:

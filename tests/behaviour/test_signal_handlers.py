@@ -1,0 +1,129 @@
+"""What a signal handler may do wherever it interrupts the script: run a job and wait for it, or raise."""
+
+import gc
+import itertools
+import signal
+import sys
+from functools import partial
+
+import pytest
+
+import procjob
+from procjob import Backend, Store
+from procjob.engine import ProcessEngine, Task
+from procjob.parts import Parts
+
+DEADLINE = 20.0
+
+
+@pytest.fixture(autouse=True)
+def no_garbage():
+    """What interrupts a finalizer is not what is asked about."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.fixture
+def engine():
+    engine = ProcessEngine(2)
+    yield engine
+    engine.close()
+
+
+def absolute(x):
+    return abs(x)
+
+
+def interrupted(use, handler, number):
+    """Have ``use()`` interrupted at the ``number``-th place where a signal handler can run; False: there are fewer."""
+    places, seen = itertools.count(), []
+
+    def interrupt(_frame, event, what):
+        # The call by which a `with` lets go is not one of Python's: no handler runs right before it.
+        if (event != "c_call" or what.__name__ != "__exit__") and next(places) == number:
+            sys.setprofile(None)
+            seen.append(handler())
+
+    sys.setprofile(interrupt)
+    try:
+        use()
+    finally:
+        sys.setprofile(None)
+    return bool(seen)
+
+
+def everywhere(make, handler):
+    """Return at how many places what ``make()`` returns has been interrupted, each time a new one from its beginning."""
+    make()()
+    return next(number for number in itertools.count() if not interrupted(make(), handler, number))
+
+
+def test_it_may_run_a_job_while_another_is_submitted_and_awaited(engine):
+    with Backend(absolute, engine=engine) as backend:
+        use, handler = lambda: backend.run(-1).result(), lambda: backend.run(-2).result(DEADLINE)
+        assert everywhere(lambda: use, handler) > 20
+
+
+def test_it_may_run_a_job_while_another_is_submitted_that_a_store_keeps(engine, tmp_path):
+    with Store(tmp_path / "store.db") as store, Backend(absolute, engine=engine, store=store) as backend:
+        assert everywhere(lambda: partial(backend.run, -1), lambda: backend.run(-2).result(DEADLINE)) > 20
+
+
+def test_it_may_run_a_job_while_the_first_is_submitted_that_a_store_keeps(engine, tmp_path):
+    backends = []
+
+    def make():
+        for backend in backends:
+            backend.close()
+        backends[:] = [Backend(absolute, engine=engine, store=tmp_path / "store.db")]
+        return partial(backends[0].run, -1)
+
+    assert everywhere(make, lambda: backends[0].run(-2).result(DEADLINE)) > 20
+    backends[0].close()
+
+
+def test_it_may_run_a_job_while_one_of_several_tasks_is_submitted(engine):
+    def divided():
+        parts = Parts([Task(absolute, (x,)) for x in (-1, -2, -3)], list)
+        job = procjob.Job(None, "divided", task=parts, engine=engine)
+        job.submit()
+        return job
+
+    assert everywhere(lambda: divided, lambda: divided().result(DEADLINE)) > 50
+
+
+def test_it_may_run_a_job_while_a_sweep_goes_on(engine):
+    with Backend(absolute, engine=engine) as backend:
+        swept = partial(procjob.sweep, absolute, procjob.grid(x=[-1, -2, -3]), engine=engine)
+        assert everywhere(lambda: swept, lambda: backend.run(-2).result(DEADLINE)) > 50
+
+
+@pytest.mark.parametrize("timeout", [None, DEADLINE])
+def test_the_timeout_error_that_it_raises_is_not_taken_for_that_of_the_job(engine, tmp_path, timeout):
+    """As scripts limit anything by ``signal.alarm``."""
+
+    def too_late(*_):
+        raise TimeoutError("the script has no more time")
+
+    before = signal.signal(signal.SIGALRM, too_late)
+    try:
+        with Backend(until, engine=engine) as backend:
+            job = backend.run(str(tmp_path / "go"))
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            with pytest.raises(TimeoutError, match="no more time") as caught:
+                job.result(timeout)
+            assert caught.type is TimeoutError
+            assert not job.in_final_state()
+            job.cancel()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def until(path):
+    import time
+    from pathlib import Path
+
+    while not Path(path).exists():
+        time.sleep(0.01)
