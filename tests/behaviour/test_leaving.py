@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 import procjob
+from procjob.pool import threads
 
 #: Seconds within which a script has to be gone. The figure of the project is 2; here the machine may be busy.
 PROMPT = 5.0
@@ -188,6 +190,37 @@ def test_ctrl_c_while_the_first_submit_starts_a_thread_leaves_a_pool_that_works(
         finally:
             sys.setprofile(None)
         assert pool.submit(abs, -2).result(DEADLINE) == 2
+
+
+def test_ctrl_c_while_a_thread_is_started_leaves_the_main_thread_open_to_the_next():
+    """Wherever one strikes, or two: signals that were blocked for the new thread are not blocked for ever."""
+
+    def strike(frame, event, _):
+        # Not in a finalizer, where it would be lost.
+        here = frame.f_code.co_filename in (signal.__file__, threading.__file__, threads.__file__)
+        if here and event in ("call", "c_return") and next(places) in struck:
+            raise KeyboardInterrupt
+
+    def interrupted(first, second):
+        nonlocal places, struck
+        places, struck = itertools.count(), (first, first + 1 + second)
+        sys.setprofile(strike)
+        try:
+            threads.start_thread("started", lambda: None)
+        except (KeyboardInterrupt, RuntimeError):  # the latter of a `threading.Condition` that was struck
+            return True
+        finally:
+            sys.setprofile(None)
+        return False
+
+    places, struck = itertools.count(), ()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    for second in range(4):
+        first = 0
+        while interrupted(first, second):
+            assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before, (first, second)
+            first += 1
+        assert first > 10
 
 
 def test_only_the_main_thread_can_be_given_a_ctrl_c():

@@ -34,6 +34,7 @@ from procjob.pool.mark import Mark, make_page
 from procjob.pool.memory import Lane
 from procjob.pool.permits import Permits
 from procjob.pool.streams import unread
+from procjob.pool.threads import set_mask
 from procjob.pool.worker import INTERRUPT_SIGNAL, WorkerConfig, main
 
 #: Bytes of constants that a worker keeps before the least recently used are dropped.
@@ -359,9 +360,9 @@ def start_trackers() -> None:
     Some versions unblock SIGINT when they start. The pool's thread must never take it, and a worker that is born in that
     moment would not inherit it blocked, and die of a Ctrl-C before it ignores it.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    before = set_mask(signal.SIG_BLOCK, ())
     try:
         loky_tracker.ensure_running()
         multiprocessing_tracker.ensure_running()
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        set_mask(signal.SIG_SETMASK, before)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # it has no stubs
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+#: In C: a Ctrl-C strikes before or after what it does; that of `signal` is a function of Python's around it.
+set_mask: Callable[[int, Iterable[int]], set[int]] = _signal.pthread_sigmask
 
 
 def start_thread(name: str, target: Callable[..., object], *args: Any) -> threading.Thread:
@@ -16,9 +20,10 @@ def start_thread(name: str, target: Callable[..., object], *args: Any) -> thread
     mask of its creator, so there is no moment at which it takes them.
     """
     thread = threading.Thread(target=target, args=args, name=name, daemon=True)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGUSR1})
+    before = set_mask(signal.SIG_BLOCK, ())  # asked first, as a Ctrl-C may strike once they are blocked
     try:
+        set_mask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGUSR1})
         thread.start()
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        set_mask(signal.SIG_SETMASK, before)
     return thread
