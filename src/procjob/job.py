@@ -200,7 +200,8 @@ class Job(JobV1):
         future = self.future
         timeout = checks.seconds("timeout", timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
-        wait_for([future], timeout)
+        if not future.done():
+            wait_for([future], timeout)
         if not future.done():
             raise self._timed_out(self._state(), timeout)
         self._wait_for_observer(deadline)
