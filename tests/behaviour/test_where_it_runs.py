@@ -80,6 +80,29 @@ def test_stdin(arguments):
     assert python(*arguments, script=SCRIPT) == PRINTED
 
 
+#: A notebook, for one, has loaded multiprocessing before the user's first line.
+ELSEWHERE = """
+import multiprocessing
+import os
+
+import one
+import procjob
+
+os.chdir("folder")
+import two
+
+with procjob.ProcessPoolExecutor(1) as executor:
+    print(executor.submit(one.name).result(), executor.submit(two.name).result())
+"""
+
+
+def test_modules_of_the_folder_that_the_script_was_started_in_and_of_the_one_that_it_went_to(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for module in ("one", "folder/two"):
+        (tmp_path / f"{module}.py").write_text("def name():\n    return __name__\n")
+    assert python("-c", ELSEWHERE, cwd=tmp_path) == "one two\n"
+
+
 def test_a_thread():
     assert python("-c", IN_A_THREAD) == PRINTED
 

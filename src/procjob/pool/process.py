@@ -20,7 +20,8 @@ from collections.abc import Sequence
 from multiprocessing import get_start_method
 from multiprocessing import resource_tracker as multiprocessing_tracker
 from multiprocessing.connection import Connection
-from multiprocessing.process import _children  # type: ignore[attr-defined]  # left out of its stubs
+from multiprocessing.process import ORIGINAL_DIR, _children  # type: ignore[attr-defined]  # left out of its stubs
+from pathlib import Path
 from typing import Any
 
 from loky.backend import resource_tracker as loky_tracker
@@ -124,6 +125,7 @@ class WorkerProcess:
 
     def __init__(self, environment: dict[str, str], log_level: int, initializer: bytes) -> None:
         context = LokyContext()
+        path = _import_path()
         channel, child_channel = context.Pipe(duplex=True)
         out, child_out = context.Pipe(duplex=False)
         err, child_err = context.Pipe(duplex=False)
@@ -134,7 +136,9 @@ class WorkerProcess:
         lane, child_end = socket.socketpair()
         child_lane = Connection(child_end.detach())
         self._lane = Lane(lane.detach())
-        config = WorkerConfig(child_channel, child_out, child_err, page, permits, child_lane, os.getpid(), log_level)
+        config = WorkerConfig(
+            child_channel, child_out, child_err, page, permits, child_lane, os.getpid(), log_level, path
+        )
         self._process = _Process(target=main, args=(config,), name="procjob-worker", env=environment)
         # A task that uses multiprocessing finds it as it is in the script: loky's own method works for loky alone.
         self._process._start_method = get_start_method(allow_none=True)
@@ -352,6 +356,14 @@ def _exit_descriptor(pid: int, sentinel: int) -> tuple[int, bool]:
         with contextlib.suppress(OSError):
             return os.pidfd_open(pid), True
     return sentinel, False
+
+
+def _import_path() -> list[str]:
+    """Return where a worker finds the script's modules.
+
+    "" is the folder where the script is now, and to loky the one that it was started in, from which it may have modules, too.
+    """
+    return [place for entry in sys.path for place in ([entry] if entry else [str(Path.cwd()), ORIGINAL_DIR])]
 
 
 def start_trackers() -> None:

@@ -57,7 +57,7 @@ _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """What a worker is born with: the child's ends of its pipes, its parent's pid, the level of captured logs."""
+    """What a worker is born with: the child's ends of its pipes, its parent's pid, the level of captured logs, the path of imports."""
 
     channel: Connection
     stdout: Connection
@@ -67,6 +67,7 @@ class WorkerConfig:
     lane: Connection
     parent_pid: int
     log_level: int
+    path: list[str]
 
 
 class Channel:
@@ -291,6 +292,7 @@ def importing(frame: FrameType | None) -> bool:
 def main(config: WorkerConfig) -> None:
     """Entry point of the process."""
     _die_with(config.parent_pid)
+    sys.path[:] = config.path
     _yield_to_the_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     signal.signal(INTERRUPT_SIGNAL, signal.SIG_IGN)  # until the loop listens
