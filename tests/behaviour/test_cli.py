@@ -449,6 +449,10 @@ def test_the_installed_command_is_main():
         ("sweep broken.py:f --grid x=1", "broken.py cannot be run"),
         ("sweep none.py:f --grid x=1", "there is no file none.py"),
         ("sweep energy --grid x=1", "'energy' is no target"),
+        (
+            "sweep model.py --grid x=1",
+            "'model.py' is no target; give an OpenQASM file, module:function or file.py:function",
+        ),
         ("sweep rotation.qasm --grid phi=1 --observable ZZ", "rotation has no parameter phi; it has theta"),
         ("sweep rotation.qasm --grid theta=1", "give --observable, or add a measure statement"),
         ("sweep rotation.qasm --grid theta=1 --observable ZZZ", "ZZZ"),

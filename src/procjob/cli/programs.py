@@ -43,7 +43,7 @@ def target_of(text: str) -> Any:
     """
     module, colon, name = text.rpartition(":")
     if not colon or Path(text).exists():
-        if not Path(text).suffix and not Path(text).exists():
+        if Path(text).suffix == ".py" or not (Path(text).suffix or Path(text).exists()):
             raise Usage(f"{text!r} is no target; give {TARGETS}")
         return circuit_of(Path(text))
     return _object(module, name)
