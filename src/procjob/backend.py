@@ -222,7 +222,7 @@ class Backend:
         if metadata:
             job.metadata.update(metadata)
         with self._jobs_lock:
-            if self._closed and not self._owns_engine:
+            if self._closed:
                 raise RuntimeError(f"backend {self.name} is closed; make a new one")
             self._jobs.add(job)
         self._submit(job, text, given_id=job_id is not None)

@@ -885,7 +885,7 @@ def test_a_closed_backend_refuses_jobs_and_may_be_closed_again(fresh):
     job = backend.run(1)
     backend.close()
     backend.close()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="backend same is closed; make a new one"):
         backend.run(2)
     assert job.result(PATIENCE) == 1
 
