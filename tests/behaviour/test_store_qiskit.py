@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 from qiskit import QuantumCircuit
@@ -58,6 +60,29 @@ def test_a_result_of_qiskit_comes_back_without_a_pickle(tmp_path, simulator, cir
         assert back.to_dict() == result.to_dict()
         assert back.get_counts() == result.get_counts()
         assert back.get_memory(1) == result.get_memory(1)
+
+
+WITHOUT_QISKIT = """
+import sys
+
+sys.modules["qiskit"] = None
+import procjob
+
+(job,) = procjob.Store(sys.argv[1]).jobs()
+try:
+    job.result()
+except procjob.StoreError as error:
+    print(error)
+"""
+
+
+def test_where_qiskit_is_not_installed_its_results_are_not_called_damaged(tmp_path, circuit):
+    with ProcessBackend(BasicSimulator(), workers=1, store=tmp_path / "jobs.db") as backend:
+        job = backend.run(circuit)
+        job.result(DEADLINE)
+    said = subprocess.check_output([sys.executable, "-c", WITHOUT_QISKIT, tmp_path / "jobs.db"], text=True)
+    reason = "procjob.qiskit needs Qiskit: pip install 'procjob[qiskit]'"
+    assert said == f"the result of job {job.job_id()} cannot be read: {reason}\n"
 
 
 def test_a_state_of_aer_comes_back_by_a_pickle_of_ones_own(tmp_path, circuit, monkeypatch):

@@ -346,7 +346,11 @@ def _object(content: tuple[str, Mapping[str, Any]]) -> Any:
 
 def _adapted(content: tuple[str, Any]) -> Any:
     path, plain = content
-    return import_module(_ADAPTERS[path]).from_plain(plain)
+    try:
+        adapter = import_module(_ADAPTERS[path])
+    except ImportError as exc:  # it says what to install
+        raise StoreError(str(exc)) from exc
+    return adapter.from_plain(plain)
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
