@@ -169,6 +169,9 @@ class Database:
                 raise StoreError(  # ours is marked before it has one
                     f"the store {self.path} is a SQLite file of something else: it has a journal and no mark of procjob; "
                     "name another file"
+                    if self.path.stat().st_size
+                    else f"the store {self.path} was deleted or moved; put it back, or delete {self.path}-wal, which has "
+                    "the last of what was in it"
                 )
         wait = min(self.timeout, _NAP)
         connection = sqlite3.connect(

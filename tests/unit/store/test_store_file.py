@@ -87,6 +87,11 @@ def journal_left_by_somebody_who_was_killed(path):
             Path(f"{path}{end}").write_bytes(Path(f"{other}/x{end}").read_bytes())
 
 
+def journal_of_a_store_that_was_deleted(path):
+    journal_left_by_somebody_who_was_killed(path)
+    path.unlink()
+
+
 def somebodys_application(path):
     sqlite(path, "PRAGMA application_id=1234", "CREATE TABLE points (x)")
 
@@ -114,6 +119,7 @@ REFUSED = {
     tables_of_somebody: "of something else: it has 'mine'",
     tables_of_somebody_in_wal_mode: "of something else: it has 'mine'",
     journal_left_by_somebody_who_was_killed: "of something else: it has a journal and no mark",
+    journal_of_a_store_that_was_deleted: "was deleted or moved; put it back, or delete .*some.db-wal",
     somebodys_application: r"of something else \(application_id 1234\)",
     newer: "newer procjob: its schema has version .* upgrade",
     cut_short: "is damaged; .*recover",
