@@ -136,6 +136,22 @@ def test_a_seed_is_drawn_once_and_found_again(tmp_path, engine):
     assert other.seed != first.seed
 
 
+def test_of_two_sweeps_that_begin_at_once_the_second_takes_the_seed_that_the_first_has_drawn(tmp_path, engine):
+    def drawn(x, seed):
+        return seed
+
+    store = tmp_path / "s.db"
+    one, other = (procjob.Sweep(drawn, grid(x=range(5)), engine=engine, store=store) for _ in range(2))
+    assert not other.seed_is_from_store
+    one.submit()
+    other.submit()
+    assert one.result(DEADLINE) == other.result(DEADLINE)
+    assert (other.seed, other.seed_is_from_store) == (one.seed, True)
+    assert SweepResult.from_store(store, other.job_id()) == one.result()
+    again = sweep(drawn, grid(x=range(5)), engine=engine, store=store)
+    assert (again.seed, again.metadata["reused"]) == (one.seed, 5)
+
+
 def test_a_changed_function_is_told_and_not_mixed(tmp_path, calls, engine, caplog):
     store = tmp_path / "s.db"
     sweep(target_of(calls.path), grid(x=range(5)), engine=engine, store=store)

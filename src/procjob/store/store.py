@@ -210,6 +210,10 @@ class Store:
         """
         self._sweeps.end(record, timeout=timeout)
 
+    def drawn_seed(self, target_id: int) -> int | None:
+        """Return the seed that was drawn for the first sweep of a target here which was given none; None if there is none."""
+        return self._sweeps.drawn_seed(target_id)
+
     def sweep(self, sweep_id: str) -> SweepRecord:
         """Return a sweep.
 

@@ -117,6 +117,15 @@ class SweepTable:
         """Return the sweeps that are asked for."""
         return self._select(*query.sql("name"))
 
+    def drawn_seed(self, target_id: int) -> int | None:
+        """Return the seed of the first sweep of a target that drew one, by the order in which they were put; None if there is none."""
+        with self._database.read() as connection:
+            found = connection.execute(
+                "SELECT seed FROM sweeps WHERE target_id = ? AND json_extract(provenance, '$.drawn') ORDER BY rowid LIMIT 1",
+                (target_id,),
+            ).fetchone()
+        return None if found is None else int(found[0])
+
     def put(self, record: SweepRecord) -> None:
         """Keep a sweep of this process, or what has become of it.
 

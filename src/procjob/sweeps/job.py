@@ -127,8 +127,7 @@ class Sweep(Job):
                 tags=words,
                 metadata=notes,
             )
-            self._seed = self._keeper.seed
-        setting = Setting(what, source, self._seed, errors == "raise", limits, engine is None)
+        setting = Setting(what, source, self.seed, errors == "raise", limits, engine is None)
         total = None if isinstance(source, Stream) else len(source)
         runner = Runner(
             setting,
@@ -160,8 +159,8 @@ class Sweep(Job):
 
     @property
     def seed(self) -> int:
-        """The seed of the sweep, given or drawn."""
-        return self._seed
+        """The seed of the sweep, given or drawn; with a store, one that is drawn is final when the sweep is submitted."""
+        return self._seed if self._keeper is None else self._keeper.seed
 
     @property
     def seed_is_from_store(self) -> bool:
@@ -186,7 +185,7 @@ class Sweep(Job):
 
     def _made(self) -> SweepResult:
         known = self._provenance | self._noted | {"reused": self._gathered.reused}
-        return self._gathered.result(self._seed, self._name, known)
+        return self._gathered.result(self.seed, self._name, known)
 
     def _interrupted(self) -> str:
         """Return what somebody who pressed Ctrl-C wants to know."""

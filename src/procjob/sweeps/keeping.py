@@ -76,7 +76,8 @@ class StoreKeeper:
         )
         self.store = store = opened(store)  # now: a target that is refused makes no file
         target_id = store.target_id(stored)
-        before = _seed_of_last(store, target.name, target_id) if seed is None and target.seeded else None
+        self._drawn = seed is None and target.seeded
+        before = store.drawn_seed(target_id) if self._drawn else None
         self.seed = seed if seed is not None else before if before is not None else drawn
         self.seed_is_from_store = before is not None
         _tell_changes(store, stored, target_id)
@@ -103,9 +104,15 @@ class StoreKeeper:
         if self._own:
             self.store.close()
 
-    def begin(self) -> None:
+    def begin(self) -> int:
         """See `Keeper.begin`."""
         self.store.put_sweep(self._record)
+        first = self.store.drawn_seed(self._record.target_id) if self._drawn else None
+        if first is not None and first != self.seed:  # another process has begun the same at the same time
+            self.seed, self.seed_is_from_store = first, True
+            self._record = replace(self._record, seed=first)
+            self.store.put_sweep(self._record)
+        return self.seed
 
     def count_done(self, points: Points) -> int:
         """Return how many points are there already."""
@@ -181,12 +188,6 @@ def store_keys(columns: Mapping[str, Column], seed: int | None, classes: Classes
     """Return the keys of points in a store: those of their values with what these can do, and of the seed where results depend on it."""
     keys = point_keys(columns, classes.code)
     return keys if seed is None else [digest(key, str(seed).encode()) for key in keys]
-
-
-def _seed_of_last(store: Store, name: str, target_id: int) -> int | None:
-    """Return the seed that was drawn when the same target ran last; None if there was none."""
-    drawn = (record.seed for record in _sweeps_of(store, name, target_id) if record.provenance.get("drawn"))
-    return next(drawn, None)
 
 
 def _sweeps_of(store: Store, name: str, target_id: int) -> list[SweepRecord]:

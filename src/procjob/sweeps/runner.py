@@ -17,7 +17,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Protocol
@@ -55,8 +55,8 @@ _MORE: Future[Any] = Future()
 class Keeper(Protocol):
     """Where results are kept from one run of a sweep to the next."""
 
-    def begin(self) -> None:
-        """The sweep begins."""
+    def begin(self) -> int:
+        """The sweep begins; return its seed: of those that draw one at the same time all have that of the first."""
 
     def sift(self, chunk: Chunk) -> Chunk:
         """Hand what is kept already to whoever gathers; return the rest, with keys."""
@@ -157,7 +157,7 @@ class Runner:
     def submit(self, task: Task, sink: EventSink) -> Future[Any]:
         """Start; the task says nothing, since the setting says all."""
         if self._keeper is not None:
-            self._keeper.begin()
+            self._setting = replace(self._setting, seed=self._keeper.begin())
         self._sink = sink
         future: TaskFuture[Any] = TaskFuture(self, 0)
         future.claim()
