@@ -24,7 +24,7 @@ import pytest
 import procjob
 from procjob import JobStatus, Store
 from procjob.engine import ExecutorEngine
-from procjob.store import StoredJob
+from procjob.store import StoredJob, values
 
 DEADLINE = 30.0
 
@@ -400,6 +400,19 @@ def test_what_cannot_be_kept_costs_the_result_and_not_the_job(path):
             _ = job.metadata
         with pytest.raises(procjob.StoreError, match=r"result.*not kept.*generator"):
             job.result()
+
+
+def test_a_text_that_is_too_large_for_the_store_costs_the_result_and_no_other_job(path, monkeypatch):
+    monkeypatch.setattr(values, "MAX_BYTES", 1_000)
+    with procjob.Backend("x".__mul__, workers=0, store=path) as backend:
+        results = [len(backend.run(n).result()) for n in (1, 2_000, 3)]
+        assert results == [1, 2_000, 3]
+    with Store(path) as store:
+        small, large, last = store.jobs(descending=False)
+        assert [job.status() for job in (small, large, last)] == [JobStatus.DONE] * 3
+        assert (small.result(), last.result()) == ("x", "xxx")
+        with pytest.raises(procjob.StoreError, match=r"not kept: result has 2,\d{3} bytes"):
+            large.result()
 
 
 def test_halves_of_characters_in_texts_are_escaped(path):

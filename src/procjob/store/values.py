@@ -41,7 +41,7 @@ _OWN_MODULES = "procjob.simulators."
 _ADAPTERS = {"qiskit.result.result.Result": "procjob.qiskit.stored"}
 #: Integers of more bits are written in base 16: Python refuses to read longer ones in base 10.
 _MAX_BITS = 10_000
-#: Of one value; SQLite's own limit is 10**9 bytes for a whole row.
+#: Of one value, text and blob; SQLite's own limit is 10**9 bytes for a whole row.
 MAX_BYTES = 900_000_000
 #: Unix time of the year 9999: beyond it no date is made.
 _END_OF_TIME = 253_370_764_800
@@ -71,11 +71,21 @@ def encode(value: Any, owner: str, *, label: str = "value") -> Encoded:
         label: how messages call it.
 
     Raises:
-        StoreError: it cannot be pickled.
+        StoreError: it cannot be pickled, or is too large for SQLite.
 
     >>> encode({"theta": 0.5, "at": (1, 2)}, "an example").text
     '{"theta": 0.5, "at": {"$tuple": [1, 2]}}'
     """
+    kept = _encode(value, owner, label)
+    size = len((kept.text or "").encode()) + len(kept.data or b"")
+    if size > MAX_BYTES:
+        raise StoreError(
+            f"{label} has {size:,} bytes, more than SQLite takes in one value; return less, or write it to a file of its own"
+        )
+    return kept
+
+
+def _encode(value: Any, owner: str, label: str) -> Encoded:
     arrays: list[np.ndarray[Any, Any]] = []
     try:
         text = _write(value, arrays)
@@ -97,12 +107,9 @@ def storable(text: str) -> str:
 def encode_or_say_why(value: Any, owner: str, *, label: str) -> Encoded:
     """Return what is kept of a value, or why it is not: reading it raises then."""
     try:
-        kept = encode(value, owner, label=label)
+        return encode(value, owner, label=label)
     except Exception as exc:  # noqa: BLE001  (whatever it is, the rest of the record is worth keeping)
         return Encoded(json.dumps({"$missing": str(exc) if isinstance(exc, StoreError) else describe(exc)}))
-    if kept.data is not None and len(kept.data) > MAX_BYTES:
-        return Encoded(json.dumps({"$missing": f"{len(kept.data):,} bytes are more than SQLite takes in one value"}))
-    return kept
 
 
 def decode(text: str, data: bytes | None, owner: str, *, allow_pickle: bool = False) -> Any:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 import procjob
 from procjob.errors import StoreError
-from procjob.store.values import decode, encode
+from procjob.store import values
+from procjob.store.values import decode, encode, encode_or_say_why
 
 
 @pytest.fixture(autouse=True)
@@ -164,6 +165,18 @@ def test_a_text_that_names_another_class_makes_no_object_of_it():
 def test_a_damaged_text_is_a_store_error(text):
     with pytest.raises(StoreError, match="damaged"):
         decode(text, None, "a row")
+
+
+@pytest.mark.parametrize(
+    "value", ["x" * 1_000, "é" * 600, np.zeros(125), ["x" * 500, np.zeros(60)], Counter(y="x" * 1_000)]
+)
+def test_what_is_too_large_for_sqlite_is_a_store_error_as_text_too(value, monkeypatch):
+    monkeypatch.setattr(values, "MAX_BYTES", 1_000)
+    with pytest.raises(StoreError, match=r"result has 1,\d{3} bytes, more than SQLite takes .*; return less"):
+        encode(value, "a row", label="result")
+    kept = encode_or_say_why(value, "a row", label="result")
+    with pytest.raises(StoreError, match="not kept: result has"):
+        decode(*kept, "a row")
 
 
 def test_what_cannot_be_pickled_is_a_store_error_that_names_it():
