@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime as dt
 import importlib
 import logging
 import os
@@ -86,6 +87,18 @@ def test_only_what_is_missing_is_computed_in_any_order_with_any_workers_and_more
     lazy = sweep(target, ({"x": x} for x in range(45)), engine=engine, store=store)
     assert calls() == sorted(map(str, range(40, 45)))
     assert lazy["energy"].tolist() == [x * 2.5 for x in range(45)]
+
+
+def test_values_that_are_pickled_in_a_store_from_another_machine_are_not_read_to_go_on(
+    tmp_path, calls, engine, monkeypatch
+):
+    options = {"engine": engine, "store": tmp_path / "s.db"}
+    points = grid(x=[dt.date(2026, 1, day) for day in range(1, 6)])
+    for machine, reused in (("one", 0), ("other", 5)):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / machine))
+        found = sweep(target_of(calls.path, "x.day * 2.5"), points, **options)
+        assert found["energy"].tolist() == [2.5, 5.0, 7.5, 10.0, 12.5]
+        assert found.metadata["reused"] == reused
 
 
 def test_the_store_says_what_would_be_reused(tmp_path, calls, engine):

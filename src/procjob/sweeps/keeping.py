@@ -133,7 +133,8 @@ class StoreKeeper:
     def sift(self, chunk: Chunk) -> Chunk:
         """See `Keeper.sift`."""
         keys = self._keys(chunk.values(self._points))
-        found = self.store.get_points(self._record.target_id, keys)
+        fields = ("key", "status", "value", "seconds", "finished")
+        found = self.store.get_points(self._record.target_id, keys, columns=fields)
         done = np.array([key in found and found[key].status == "DONE" for key in keys], dtype=bool)
         if done.any():
             records = [found[key] for key, is_done in zip(keys, done, strict=True) if is_done]
