@@ -46,7 +46,7 @@ def same(one: Any, other: Any) -> bool:
     match one:
         case np.ndarray():
             return _same_arrays(one, other)
-        case float() | complex() | np.inexact():
+        case float() | complex() | np.inexact() | np.datetime64() | np.timedelta64() | np.void():
             return _same_arrays(np.asarray(one), np.asarray(other))
         case Mapping():
             return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
@@ -65,9 +65,14 @@ def _equal(one: Any, other: Any) -> bool:
         return bool(one.equals(other))
 
 
-def _same_arrays(one: Column, other: Column) -> bool:
+def _same_arrays(one: Column, other: Column) -> bool:  # noqa: PLR0911  (one for each type)
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
+    if isinstance(one, np.ma.MaskedArray):
+        masks = np.ma.getmaskarray(one), np.ma.getmaskarray(other)
+        return _same_arrays(*masks) and _same_arrays(np.ma.filled(one), np.ma.filled(other))
+    if one.dtype.names is not None:
+        return all(_same_arrays(one[name], other[name]) for name in one.dtype.names)
     if one.dtype == object:
         return all(map(same, one.reshape(-1).tolist(), other.reshape(-1).tolist()))
     if one.dtype.kind == "c":
@@ -75,4 +80,6 @@ def _same_arrays(one: Column, other: Column) -> bool:
     if one.dtype.kind == "f":
         equal = (one == other) & (np.signbit(one) == np.signbit(other))
         return bool((equal | np.isnan(one) & np.isnan(other)).all())
+    if one.dtype.kind in "mM":
+        return np.array_equal(one.view(np.int64), other.view(np.int64))  # NaT is one of these
     return np.array_equal(one, other)

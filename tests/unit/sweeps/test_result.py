@@ -619,6 +619,27 @@ def test_objects_are_compared_by_type_and_content():
     assert of(True) != of(1)
 
 
+def test_times_fields_and_masks_are_compared_to_the_bit_too():
+    def of(value):
+        column = np.empty(1, dtype=object)
+        column[0] = value
+        return result_at(grid(x=[1]), {"e": column})
+
+    def fields(value):
+        return np.array([(1, value)], dtype=[("n", "i4"), ("e", "f8")])
+
+    def masked(*mask):
+        return np.ma.array([1.0, np.nan], mask=mask)
+
+    for make in (lambda: np.array(["NaT", "2026"], dtype="M8[ns]"), lambda: np.timedelta64("NaT", "us"),
+                 lambda: fields(np.nan), lambda: fields(np.nan)[0], lambda: masked(0, 1), lambda: masked(1, 1)):  # fmt: skip
+        assert of(make()) == of(make())
+    assert of(np.datetime64("NaT", "s")) != of(np.datetime64(0, "s"))
+    assert of(fields(0.0)) != of(fields(-0.0))
+    assert of(fields(0.0)[0]) != of(fields(-0.0)[0])
+    assert of(masked(0, 1)) != of(masked(0, 0))
+
+
 def test_repr_is_one_true_line(result, partial):
     assert repr(result) == "<SweepResult energy: theta 3 x depth 2 = 6 points, seed 7>"
     assert repr(partial) == "<SweepResult energy: theta 3 x depth 2 = 6 points, 1 failed, 1 pending, seed 7>"
