@@ -38,6 +38,10 @@ _CACHE_KIB = 32_000
 #: Seconds that SQLite waits at a time: no Ctrl-C is heard meanwhile.
 _NAP = 0.25
 
+#: How a transaction begins, is kept and is undone; and one within it.
+_OUTER = "BEGIN IMMEDIATE", "COMMIT", "ROLLBACK"
+_INNER = "SAVEPOINT of_a_signal_handler", "RELEASE of_a_signal_handler", "ROLLBACK TO of_a_signal_handler"
+
 _open: weakref.WeakSet[Database] = weakref.WeakSet()
 #: Held while a file is opened, so that the descriptor which makes it is closed before anybody here has locks on it, and
 #: no fork comes in between. Taken before the lock of a database, never after.
@@ -101,17 +105,20 @@ class Database:
     def write(self, timeout: float | None = None) -> Iterator[sqlite3.Connection]:
         """Give the connection to this thread for one transaction: all of it is kept, or nothing.
 
+        What a signal handler writes in the midst of a write of the thread that it interrupts is kept with that.
+
         Args:
             timeout: seconds to wait for other processes at most; None: as always.
         """
         with self.read() as connection:
+            begin, keep, undo = _INNER if connection.in_transaction else _OUTER
             try:
-                self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"), timeout)
+                self._patiently(lambda: connection.execute(begin), timeout)
                 yield connection
-                connection.execute("COMMIT")
+                connection.execute(keep)
             except BaseException:  # also a Ctrl-C: half a transaction must not stay open
                 if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                    connection.execute(undo)
                 raise
 
     def disconnect(self) -> None:

@@ -464,6 +464,36 @@ def test_threads_share_a_store(tmp_path):
         assert store.count_points(target) == {"DONE": 800}
 
 
+@pytest.mark.parametrize("statement", ["SELECT 1", "SELECT * FROM nothing"])
+def test_a_signal_handler_that_writes_in_the_midst_of_a_write_costs_neither(tmp_path, statement):
+    database = Database(tmp_path / "some.db", timeout=5)
+    insert = "INSERT INTO targets (name, identity, parts, created) VALUES (?, '', '{}', 0.0)"
+    told = []
+
+    def write(*_):
+        try:
+            with database.write() as connection:
+                connection.execute(insert, ["of the handler"])
+                connection.execute(statement)
+        except StoreError as exc:
+            told.append(str(exc))
+
+    before = signal.signal(signal.SIGUSR1, write)
+    try:
+        with database.write() as connection:
+            connection.execute(insert, ["first"])
+            signal.raise_signal(signal.SIGUSR1)
+            connection.execute(insert, ["last"])
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    database.disconnect()
+    fails = "nothing" in statement
+    assert len(told) == fails
+    with Store(database.path) as store:
+        names = [target.name for _, target in store.targets()]
+    assert names == ["last", *["of the handler"] * (not fails), "first"]
+
+
 ENDLESS = """
     import itertools, sys
     from procjob.store import PointRecord, Store, Target
