@@ -91,12 +91,12 @@ def assert_gone(process: subprocess.Popen, workers: list[psutil.Process], *, wit
     began = time.monotonic()
     try:
         _, err = process.communicate(timeout=DEADLINE)
+        assert time.monotonic() - began < within
     finally:
         process.kill()
-    assert time.monotonic() - began < within
-    alive = psutil.wait_procs(workers, timeout=within)[1]
-    for worker in alive:
-        worker.kill()
+        alive = psutil.wait_procs(workers, timeout=within)[1]
+        for worker in alive:
+            worker.kill()
     assert not alive
     return err
 
@@ -268,6 +268,23 @@ def test_workers_do_not_outlive_a_killed_parent(what):
     workers = workers_of(process)
     process.kill()
     assert_gone(process, workers)
+
+
+def test_workers_that_are_being_started_do_not_outlive_a_parent_that_ends_while_it_kills_them(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import signal; signal.pause()")
+    process = script(
+        f"""
+        import os, psutil, time, procjob
+
+        psutil.Process.children = lambda *_, **__: os._exit(0)
+        backend = procjob.Backend(abs, workers=1, warmup=[], environment={{"PYTHONPATH": {str(tmp_path)!r}}})
+        while len(pids := backend.engine.worker_pids()) < 2:  # with the spare
+            time.sleep(0.01)
+        print(*pids, flush=True)
+        backend.close()
+        """
+    )
+    assert_gone(process, workers_of(process))
 
 
 def test_a_script_that_ends_without_waiting_stops_its_jobs():

@@ -40,6 +40,14 @@ class Mark:
     def __init__(self, fd: int) -> None:
         self._page = mmap.mmap(fd, mmap.PAGESIZE)
 
+    def come_up(self) -> None:
+        """Worker: it ends with its parent from now on, even when stopped."""
+        self.set(0, 1)
+
+    def is_up(self) -> bool:
+        """Parent: whether the worker has said so."""
+        return not self.names(0, 0)
+
     def set(self, task: int, attempt: int) -> None:
         """Worker: this attempt begins."""
         _ATTEMPT.pack_into(self._page, 0, task, attempt)

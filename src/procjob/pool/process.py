@@ -303,6 +303,10 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """Kill the worker and everything it has started."""
+        if not self._mark.is_up():
+            # It has started nothing, and a stopped one would outlive a parent that ends before the second signal.
+            self._signal(signal.SIGKILL)
+            return
         if not self._signal(signal.SIGSTOP):  # so that it starts nothing while its tree is read
             return  # it is gone, and its pid may be somebody else's
         with contextlib.suppress(Exception):  # the tree cannot be read: no descriptor is left for it, say

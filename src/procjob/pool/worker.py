@@ -304,6 +304,7 @@ def main(config: WorkerConfig) -> None:
     session.become_worker()
     mark = Mark(mark_fd)
     os.close(mark_fd)
+    mark.come_up()
     permits = Permits(_take(config.permits))
     channel = Channel(channel_fd, Lane(_take(config.lane)))
     start_thread("procjob-watch", _watch_parent, channel.fd)
