@@ -449,10 +449,7 @@ class Scheduler:
         self._doomed += worker.phase is not Phase.DOOMED
         worker.phase, worker.kill_at = Phase.DOOMED, kill_at
         worker.stopped_at = worker.measure_at = worker.recall_at = None
-        if kill_at is None:
-            self._watched.pop(worker.id, None)
-        else:
-            self._watched[worker.id] = worker
+        self._watched[worker.id] = worker
 
     def _died(self, worker: _Worker, task: _Task, cause: Any, now: float) -> list[Action]:
         self._spare_wanted = True

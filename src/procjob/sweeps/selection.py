@@ -95,8 +95,8 @@ def _equal(name: str, values: Column, wanted: Any) -> Positions:
 
 
 def _is_equal(value: Any, wanted: Any) -> bool:
-    if isinstance(value, np.ndarray) and not value.ndim:
-        value = value[()]
+    if isinstance(value, np.ndarray):
+        value = value[()]  # a number, if it has no dimensions
     return bool(same(value, wanted) if isinstance(value, (np.ndarray, list, tuple, dict)) else value == wanted)
 
 
