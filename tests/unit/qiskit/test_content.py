@@ -10,9 +10,11 @@ from qiskit import QuantumCircuit, QuantumRegister
 from qiskit.circuit import Parameter, SwitchCaseOp
 from qiskit.circuit.classical import expr
 from qiskit.circuit.library import UnitaryGate, XGate
+from qiskit.quantum_info import SparsePauliOp
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, depolarizing_error
 
+from procjob.qiskit import ProcessBackend
 from procjob.qiskit.content import Unknown, content_of
 from procjob.sweeps.fingerprint import fingerprint
 
@@ -90,6 +92,9 @@ DIFFERENT = [
     lambda: noise(0.2),
     lambda: depolarizing_error(0.1, 1),
     lambda: depolarizing_error(0.2, 1),
+    lambda: ProcessBackend(AerSimulator(method="stabilizer")),
+    lambda: SparsePauliOp("XX"),
+    lambda: SparsePauliOp("XY"),
 ]
 
 

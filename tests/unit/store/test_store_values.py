@@ -167,6 +167,12 @@ def test_a_damaged_text_is_a_store_error(text):
         decode(text, None, "a row")
 
 
+def test_a_damaged_array_is_a_store_error():
+    kept = encode(np.arange(3.0), "a row")
+    with pytest.raises(StoreError, match="its array is damaged"):
+        decode(kept.text, kept.data[:-1], "a row")
+
+
 @pytest.mark.parametrize(
     "value", ["x" * 1_000, "é" * 600, np.zeros(125), ["x" * 500, np.zeros(60)], Counter(y="x" * 1_000)]
 )

@@ -124,6 +124,7 @@ def test_what_is_left_is_known_of_points_and_at_the_end_of_an_iterator():
     assert supply.left == 6
     supply.halve(chunk)
     assert supply.left == 10
+    assert len(supply.take(4)) == 2
     lazy = Supply(as_points(iter([{"x": 1}, {"x": 2}])), lambda *_: None)
     assert lazy.left is None
     assert len(lazy.take(5)) == 2

@@ -122,6 +122,7 @@ def test_lists_that_differ_in_where_they_are_cut_differ(lists):
         (1 << 63, -(1 << 63)),
         (np.float32(0.5), 0.5),
         (np.array([1, 2]), np.array([1.0, 2.0])),
+        (np.array([0.5], np.float32), np.array([0.5])),
         (np.array([[1, 2]]), np.array([1, 2])),
         (np.array([1, 2]), [1, 2]),
         (np.zeros((2, 0)), np.zeros((0, 2))),

@@ -145,8 +145,9 @@ def test_failed_of_a_selection_has_the_selected_axis(partial):
 # ---------------------------------------------------------------- selection
 
 
-def test_one_value_takes_a_dimension_away(result):
-    chosen = result.sel(depth=2)
+@pytest.mark.parametrize("depth", [2, np.int8(2), np.array(2)], ids=["int", "NumPy's", "array without dimensions"])
+def test_one_value_takes_a_dimension_away(result, depth):
+    chosen = result.sel(depth=depth)
     assert chosen.shape == (3,)
     assert chosen["energy"].tolist() == [1.0, 11.0, 21.0]
     assert chosen["depth"].tolist() == [2, 2, 2]
