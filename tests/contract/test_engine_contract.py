@@ -376,13 +376,19 @@ def test_who_is_told_that_a_job_runs_finds_it_running(engine):
     assert (JobStatus.RUNNING, JobStatus.QUEUED) not in found
 
 
-def test_a_wait_by_change_is_told_of_running(engine, is_inline):
+def test_a_wait_by_change_is_told_of_running(engine, is_inline, tmp_path):
     if not engine.capabilities.live_events or is_inline:
         pytest.skip("this engine tells only at the end, or the job is final when it is returned")
-    for _ in range(5):
-        told = []
-        job = run(engine, time.sleep, 0.05)
-        job.wait_for_final_state(PATIENCE, wait=None, callback=lambda _, status, __, told=told: told.append(status))
+    for number in range(5):
+        gate, told = tmp_path / str(number), []
+        gate.touch()
+
+        def tell(_, status, __, gate=gate, told=told):
+            told.append(status)
+            if status is JobStatus.RUNNING:
+                gate.unlink()
+
+        run(engine, hold, str(gate)).wait_for_final_state(PATIENCE, wait=None, callback=tell)
         assert told[-1] is JobStatus.RUNNING
 
 
@@ -795,6 +801,8 @@ def test_metrics_of_a_job_are_complete_and_in_order(engine, is_inline):
     assert 0.04 < metrics.run_seconds < PATIENCE
     assert metrics.cpu_seconds > 0.04
     assert metrics.host
+    with pytest.raises(JobError):
+        job.submit()
     assert job.metrics() == metrics
 
 

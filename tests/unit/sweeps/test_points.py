@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 import time
 import tracemalloc
 from decimal import Decimal
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 
 import procjob
 from procjob.sweeps.equality import same, same_points
-from procjob.sweeps.points import Axes, Points, Stream, as_points, axis, column, from_spec, grid, zipped
+from procjob.sweeps.points import Axes, Points, Reader, Stream, as_points, axis, column, from_spec, grid, zipped
+
+DEADLINE = 30.0
 
 
 def test_a_grid_is_the_product_of_its_axes_and_the_last_varies_fastest():
@@ -147,6 +150,31 @@ def test_a_slow_iterator_is_read_for_a_moment_at_a_time():
     first = stream.read(100)["n"]
     assert 1 <= len(first) < 20
     assert stream.read(2)["n"].tolist() == [len(first), len(first) + 1]
+
+
+def test_a_quick_iterator_is_not_waited_for_and_who_asks_a_slow_one_too_early_is_told():
+    go_on, told = threading.Event(), threading.Event()
+
+    def points():
+        yield from ({"n": number} for number in range(3000))
+        go_on.wait(DEADLINE)
+        yield {"n": 3000}
+
+    reader = Reader(as_points(points()), told.set)
+    try:
+        began, found = time.monotonic(), []
+        while len(found) < 3000:
+            found += (reader.read(10) or {"n": np.empty(0)})["n"].tolist()
+        assert found == list(range(3000))
+        assert time.monotonic() - began < 15, "300 readings that take as long as one may are 30 s"
+        told.clear()
+        assert reader.read(1) is None
+        go_on.set()
+        assert told.wait(DEADLINE)
+        assert reader.read(1)["n"].tolist() == [3000]
+    finally:
+        go_on.set()
+        reader.close()
 
 
 def test_an_iterator_takes_part_in_sums_and_products():
