@@ -77,6 +77,17 @@ def test_a_sweep_that_is_run_again_computes_nothing_and_gives_the_same(tmp_path,
     assert all(np.array_equal(one, other) for one, other in zip(again["c"], first["c"], strict=True))
 
 
+def test_progress_is_told_on_the_way_through_points_that_are_in_the_store(tmp_path, engine):
+    sweep(vectorized(ready), grid(x=range(5000)), engine=engine, store=tmp_path / "s.db", version="1")
+    again = procjob.Sweep(ready, grid(x=range(5000)), engine=engine, store=tmp_path / "s.db", version="1")
+    told, ended = [], threading.Event()
+    again.on_progress(lambda report: told.append(report.done) or (report.done == 5000 and ended.set()))
+    again.submit()
+    assert ended.wait(DEADLINE)
+    assert 0 < told[0] < 5000
+    assert again.result(DEADLINE).metadata["reused"] == 5000
+
+
 def test_only_what_is_missing_is_computed_in_any_order_with_any_workers_and_more_points(tmp_path, calls, engine):
     target, store = target_of(calls.path), tmp_path / "s.db"
     sweep(target, grid(x=range(0, 40, 2)), engine=engine, store=store)
