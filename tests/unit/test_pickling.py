@@ -271,6 +271,14 @@ def test_a_failure_that_does_not_repeat_is_reported_with_its_reason() -> None:
     assert message_of(Moody()).startswith("value: ValueError: not today; ")
 
 
+def test_a_failure_without_a_text_is_reported_with_its_type() -> None:
+    class Mute:
+        def __reduce__(self) -> Any:
+            raise TypeError
+
+    assert message_of(Mute()).startswith("value: TypeError; ")
+
+
 def test_a_very_long_path_is_shortened_in_the_middle() -> None:
     message = message_of({"k" * 90: {"l" * 90: {"m" * 90: {"n" * 90: LOCK}}}})
     assert message.startswith("value['kkk")
