@@ -188,11 +188,22 @@ def test_another_process_can_wait_for_a_job_that_runs(path):
             job.result(timeout=0.2)
         with pytest.raises(procjob.JobError, match="submitted"):
             job.submit()
-        seen = []
-        process.stdin.write("\n")
-        process.stdin.flush()
-        job.wait_for_final_state(DEADLINE, wait=0.01, callback=lambda _, status, __: seen.append(status))
-        assert set(seen) <= {JobStatus.RUNNING}
+        calls = []
+        for wait in (60, None):
+            with pytest.raises(procjob.JobTimeoutError):
+                job.wait_for_final_state(0.35, wait, lambda *call: calls.append(call))
+            assert calls == [("running", JobStatus.RUNNING, job)]
+            calls.clear()
+
+        def go_on(*call):
+            calls.append(call)
+            if len(calls) == 2:
+                process.stdin.write("\n")
+                process.stdin.flush()
+
+        began = time.monotonic()
+        job.wait_for_final_state(DEADLINE, 0.01, go_on)
+        assert time.monotonic() - began < DEADLINE / 2
         assert job.cancelled()
         process.communicate(timeout=DEADLINE)
 
