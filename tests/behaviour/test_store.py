@@ -208,6 +208,17 @@ def test_another_process_can_wait_for_a_job_that_runs(path):
         process.communicate(timeout=DEADLINE)
 
 
+def test_a_job_of_another_process_that_was_deleted_has_its_last_status_and_no_result(path):
+    with script(RUNNING.format(then=""), path) as process, Store(path) as store:
+        process.stdout.readline()
+        job = store.job("queued")
+        sqlite(path, "DELETE FROM jobs WHERE job_id = 'queued'")
+        assert job.status() is JobStatus.QUEUED
+        with pytest.raises(procjob.StoreError, match="job queued was deleted from the store while it was QUEUED"):
+            job.result(DEADLINE)
+        process.kill()
+
+
 def test_of_a_process_on_another_machine_nobody_can_tell(path):
     with script(RUNNING.format(then=""), path) as process:
         process.stdout.readline()

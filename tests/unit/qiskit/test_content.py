@@ -46,6 +46,18 @@ def switching(first):
     return fill
 
 
+def looping(indices, parameter=None):
+    def fill(made):
+        with made.for_loop(indices, parameter):
+            made.rx(0.5 if parameter is None else parameter, 0)
+
+    return fill
+
+
+def conditional(value):
+    return lambda made: made.append(XGate().c_if(made.clbits[0], value), [0])
+
+
 def controlled(state):
     return lambda made: made.append(XGate().control(1, ctrl_state=state), [0, 1])
 
@@ -76,6 +88,10 @@ DIFFERENT = [
     lambda: circuit(branching(1)),
     lambda: circuit(branching(0)),
     lambda: circuit(branching(1, "y")),
+    lambda: circuit(looping(range(2))),
+    lambda: circuit(looping(range(3))),
+    lambda: circuit(looping(range(2), Parameter("a"))),
+    lambda: circuit(looping(range(2), Parameter("b"))),
     lambda: circuit(switching(0)),
     lambda: circuit(switching(1)),
     lambda: circuit(lambda made: made.delay(10, 0)),
@@ -96,6 +112,8 @@ DIFFERENT = [
     lambda: SparsePauliOp("XX"),
     lambda: SparsePauliOp("XY"),
 ]
+if hasattr(XGate, "c_if"):  # Qiskit 1.x
+    DIFFERENT += [lambda: circuit(conditional(0)), lambda: circuit(conditional(1))]
 
 
 def noise(probability):
@@ -104,6 +122,7 @@ def noise(probability):
     return model
 
 
+@pytest.mark.filterwarnings("ignore:.*c_if:DeprecationWarning")
 def test_what_differs_differs_and_what_is_made_twice_is_the_same():
     once, again = ([told(make()) for make in DIFFERENT] for _ in range(2))
     assert once == again
