@@ -384,6 +384,18 @@ def test_a_task_of_a_closed_pool_that_lost_its_worker_is_still_run_again():
     assert scheduler.worker_ready(2, 11.1) == [Assign(2, 1, 1)]
 
 
+def test_a_worker_of_a_closed_pool_that_was_told_to_leave_gets_no_task_that_is_run_again():
+    scheduler = Scheduler(2)
+    for task in (1, 2):
+        scheduler.submit(TaskSpec(task, Limits(retries=1)))
+        scheduler.worker_ready(task, 0.0)
+        scheduler.started(task, task, 0, 0.0)
+    scheduler.finished_task(2, 2, 0, "result", 1.0)
+    assert scheduler.close(1.0) == [Retire(2)]
+    assert scheduler.worker_gone(1, "SIGKILL", 1.0) == [StartWorker(3)]
+    assert scheduler.worker_ready(3, 1.1) == [Assign(3, 1, 1)]
+
+
 def test_the_time_limit_of_a_group_runs_from_its_first_task_that_begins():
     scheduler = with_idle_worker()
     limits = Limits(time_limit=10.0)
