@@ -188,7 +188,7 @@ def test_what_is_too_large_for_sqlite_is_a_store_error_as_text_too(value, monkey
     with pytest.raises(StoreError, match=r"result has 1,\d{3} bytes, more than SQLite takes .*; return less"):
         encode(value, "a row", label="result")
     kept = encode_or_say_why(value, "a row", label="result")
-    with pytest.raises(StoreError, match="^it was not kept: result has"):
+    with pytest.raises(StoreError, match=r"^it was not kept: result has"):
         decode(*kept, "a row")
 
 
