@@ -66,6 +66,16 @@ def test_a_warning_is_issued_again_with_its_category_where_it_was_issued(name, c
     assert str(warning.message) == "too few shots"
 
 
+def test_a_warning_that_a_filter_of_the_parent_makes_an_error_is_logged_as_what_it_is(caplog):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        relay(
+            Logged(0.0, "warning", "too few shots", logging.WARNING, "builtins:UserWarning", "a.py", 7), lambda: "job 7"
+        )
+    (record,) = caplog.records
+    assert record.getMessage().startswith("job 7: a.py:7: UserWarning: too few shots (")
+
+
 def test_the_filters_of_the_parent_decide_how_often_a_warning_is_shown():
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("default")

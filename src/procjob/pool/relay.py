@@ -46,7 +46,13 @@ def relay(event: Logged, describe: Callable[[], str] | None = None) -> None:
     if event.source in ("stdout", "stderr"):
         _write(getattr(sys, event.source), event.text)
     elif event.source == "warning":
-        warnings.warn_explicit(event.text, _category(event.name), event.filename, event.lineno, registry=_registry)
+        try:
+            warnings.warn_explicit(event.text, _category(event.name), event.filename, event.lineno, registry=_registry)
+        except Warning as exc:
+            task_logger.error(
+                "%s: %s:%d: %s: %s (a filter of the script makes it an error, too late for the task)",
+                named(describe), event.filename, event.lineno, type(exc).__name__, exc,
+            )  # fmt: skip
     else:
         name = named(describe)
         task_logger.log(
