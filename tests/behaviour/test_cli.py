@@ -486,6 +486,13 @@ def test_what_cannot_be_used_is_said_in_one_line(call, folder, line, words):
     assert err.startswith("procjob: ")
 
 
+@pytest.mark.parametrize("consent", ["", "--allow-pickle"])
+def test_a_sweep_that_is_refused_makes_no_store(call, consent):
+    code, _, err = call(f"sweep model.py:root --grid wrong=1 --store s.db {consent}")
+    assert (code, err.count("\n")) == (2, 1), err
+    assert not Path("s.db").exists()
+
+
 # ---------------------------------------------------------------- doctor, help, start
 
 

@@ -148,8 +148,8 @@ def _made(arguments: argparse.Namespace, points: Any, out: Output) -> Sweep:
 
 
 def _store(arguments: argparse.Namespace) -> Any:
-    """Return what keeps points: a file that the sweep opens, or one that is opened with the user's consent."""
-    if arguments.store is None or not arguments.allow_pickle:
+    """Return what keeps points: a file that the sweep opens or makes, or one that is opened with the user's consent."""
+    if arguments.store is None or not (arguments.allow_pickle and arguments.store.exists()):
         return arguments.store
     from procjob.store import Store
 
