@@ -274,7 +274,8 @@ with procjob.ProcessPoolExecutor(2) as pool:
     futures += [pool.submit(np.dot, table, table) for _ in range(50)]
     futures[3].result()
     print("ready", flush=True)
-    time.sleep(60)
+    for _ in range(600):
+        time.sleep(0.1)  # Python does not see a signal that comes right before a sleep until that ends
 """
 
 

@@ -274,17 +274,19 @@ def test_workers_that_are_being_started_do_not_outlive_a_parent_that_ends_while_
     (tmp_path / "sitecustomize.py").write_text("import signal; signal.pause()")
     process = script(
         f"""
-        import os, psutil, time, procjob
+        import os, psutil, sys, time, procjob
 
         psutil.Process.children = lambda *_, **__: os._exit(0)
         backend = procjob.Backend(abs, workers=1, warmup=[], environment={{"PYTHONPATH": {str(tmp_path)!r}}})
         while len(pids := backend.engine.worker_pids()) < 2:  # with the spare
             time.sleep(0.01)
         print(*pids, flush=True)
+        sys.stdin.read()
         backend.close()
-        """
+        """,
+        stdin=subprocess.PIPE,
     )
-    assert_gone(process, workers_of(process))
+    assert_gone(process, workers_of(process))  # which closes the stdin
 
 
 def test_a_script_that_ends_without_waiting_stops_its_jobs():
