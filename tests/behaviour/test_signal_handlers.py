@@ -100,6 +100,21 @@ def test_it_may_run_a_job_while_a_sweep_goes_on(engine):
         assert everywhere(lambda: swept, lambda: backend.run(-2).result(DEADLINE)) > 50
 
 
+def test_it_may_run_a_sweep_while_another_is_asked_for_what_it_has(engine):
+    swept = partial(procjob.Sweep, absolute, engine=engine)
+    points = [{"x": -1}, {"x": -2}, {"x": -3}]
+    asked = swept(iter(points))
+    asked.submit()
+    asked.result(DEADLINE)
+
+    def handler():
+        run = swept(points)
+        run.submit()
+        return run.result(DEADLINE)
+
+    assert everywhere(lambda: partial(asked.result, partial=True), handler) > 20
+
+
 @pytest.mark.parametrize("timeout", [None, DEADLINE])
 def test_the_timeout_error_that_it_raises_is_not_taken_for_that_of_the_job(engine, tmp_path, timeout):
     """As scripts limit anything by ``signal.alarm``."""

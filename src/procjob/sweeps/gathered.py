@@ -16,8 +16,8 @@ from procjob.sweeps.points import Axes, Points, Positions, Stream, joined
 from procjob.sweeps.result import DONE, FAILED, SweepResult
 from procjob.sweeps.targets import Outcome
 
-#: Of all sweeps, which hold it for a few lines. Nothing is called between the first and the last change of an addition: there a
-#: signal handler may ask for a `result`, or raise.
+#: Of all sweeps, which hold it for a few lines. Nothing is called meanwhile: a signal handler may ask for a `result` there, raise,
+#: or wait for another sweep.
 _lock = threading.RLock()
 
 
@@ -86,18 +86,18 @@ class Gathered:
 
     def point(self, position: int) -> dict[str, Any]:
         """Return the values of one point."""
-        columns = self._all_points().take(np.array([position], dtype=np.int64))
+        columns = self._all_points(self._values).take(np.array([position], dtype=np.int64))
         return {name: column.tolist()[0] for name, column in columns.items()}
 
     def result(self, seed: int | None, target: str, metadata: Mapping[str, Any]) -> SweepResult:
         """Return what is known now."""
         with _lock:
-            blocks, count = sorted(self._blocks, key=lambda block: int(block[0][0])), self._count
-            status, seconds, errors = self._status[:count].copy(), self._seconds[:count].copy(), dict(self._errors)
-            points = self._all_points()
+            blocks, errors, values, count = [*self._blocks], {**self._errors}, {**self._values}, self._count
+            status, seconds = +self._status[:count], +self._seconds[:count]  # copies
+        blocks.sort(key=lambda block: int(block[0][0]))
         names = dict.fromkeys(name for _, columns in blocks for name in columns)
         return SweepResult(
-            points=points,
+            points=self._all_points(values),
             columns={name: _column(name, blocks, count) for name in names},
             status=status,
             seconds=seconds,
@@ -107,10 +107,10 @@ class Gathered:
             metadata=metadata,
         )
 
-    def _all_points(self) -> Points:
+    def _all_points(self, values: Mapping[int, Mapping[str, Column]]) -> Points:
         if isinstance(self._points, Points):
             return self._points
-        pieces = [columns for _, columns in sorted(self._values.items())]
+        pieces = [columns for _, columns in sorted(values.items())]
         return Axes({name: joined([piece[name] for piece in pieces]) for name in self._points.names})
 
 
