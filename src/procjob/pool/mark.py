@@ -14,6 +14,8 @@ import struct
 import tempfile
 
 _ATTEMPT = struct.Struct("<QI")
+#: Where the worker says that it is up: not in the mark, which reads as empty in the midst of each change.
+_UP = _ATTEMPT.size
 
 
 def make_page() -> int:
@@ -42,11 +44,11 @@ class Mark:
 
     def come_up(self) -> None:
         """Worker: it ends with its parent from now on, even when stopped."""
-        self.set(0, 1)
+        self._page[_UP] = 1
 
     def is_up(self) -> bool:
         """Parent: whether the worker has said so."""
-        return not self.names(0, 0)
+        return self._page[_UP] == 1
 
     def set(self, task: int, attempt: int) -> None:
         """Worker: this attempt begins."""
