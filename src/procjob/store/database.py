@@ -38,9 +38,11 @@ _CACHE_KIB = 32_000
 #: Seconds that SQLite waits at a time: no Ctrl-C is heard meanwhile.
 _NAP = 0.25
 
-#: How a transaction begins, is kept and is undone; and one within it.
-_OUTER = "BEGIN IMMEDIATE", "COMMIT", "ROLLBACK"
-_INNER = "SAVEPOINT of_a_signal_handler", "RELEASE of_a_signal_handler", "ROLLBACK TO of_a_signal_handler"
+#: How a transaction begins, is kept and is undone; and one within it, which is released also when it has been undone: what
+#: is left of it would hide that of a write around it.
+_OUTER = "BEGIN IMMEDIATE", "COMMIT", ["ROLLBACK"]
+_RELEASE = "RELEASE of_a_signal_handler"
+_INNER = "SAVEPOINT of_a_signal_handler", _RELEASE, ["ROLLBACK TO of_a_signal_handler", _RELEASE]
 
 _open: weakref.WeakSet[Database] = weakref.WeakSet()
 #: Held while a file is opened, so that the descriptor which makes it is closed before anybody here has locks on it, and
@@ -117,8 +119,9 @@ class Database:
                 yield connection
                 connection.execute(keep)
             except BaseException:  # also a Ctrl-C: half a transaction must not stay open
-                if connection.in_transaction:
-                    connection.execute(undo)
+                if connection is self._connection and connection.in_transaction:  # a signal handler may have closed it
+                    for statement in undo:
+                        connection.execute(statement)
                 raise
 
     def disconnect(self) -> None:

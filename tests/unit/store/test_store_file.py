@@ -494,6 +494,34 @@ def test_a_signal_handler_that_writes_in_the_midst_of_a_write_costs_neither(tmp_
     assert names == ["last", *["of the handler"] * (not fails), "first"]
 
 
+def test_a_write_within_a_write_is_undone_with_all_that_was_written_within_it(tmp_path):
+    """As of a signal handler that strikes in that of another one."""
+    database = Database(tmp_path / "some.db", timeout=5)
+    insert = "INSERT INTO targets (name, identity, parts, created) VALUES (?, '', '{}', 0.0)"
+    with database.write() as outer:
+        outer.execute(insert, ["kept"])
+        with contextlib.suppress(KeyError), database.write() as inner:
+            inner.execute(insert, ["undone"])
+            with contextlib.suppress(KeyError), database.write() as innermost:
+                innermost.execute(insert, ["undone before"])
+                raise KeyError
+            raise KeyError
+    with database.read() as connection:
+        assert connection.execute("SELECT name FROM targets").fetchall() == [("kept",)]
+    database.disconnect()
+
+
+def test_a_signal_handler_that_closes_a_store_in_the_midst_of_a_write_and_exits_ends_the_script(tmp_path):
+    def write_and_exit():
+        with database.write():
+            database.disconnect()
+            sys.exit()
+
+    database = Database(tmp_path / "some.db", timeout=5)
+    with pytest.raises(SystemExit):
+        write_and_exit()
+
+
 ENDLESS = """
     import itertools, sys
     from procjob.store import PointRecord, Store, Target
