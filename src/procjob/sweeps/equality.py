@@ -41,8 +41,8 @@ def same_points(one: Points, other: Points) -> bool:
 
 def same(one: Any, other: Any) -> bool:
     """Whether two values are of one type and equal to the bit, with all that they contain."""
-    if type(one) is not type(other):
-        return False
+    if one is other or type(one) is not type(other):
+        return one is other
     match one:
         case np.ndarray():
             return _same_arrays(one, other)
@@ -53,7 +53,7 @@ def same(one: Any, other: Any) -> bool:
         case list() | tuple():
             return len(one) == len(other) and all(map(same, one, other))
         case _:
-            return one is other or _equal(one, other)
+            return _equal(one, other)
 
 
 def _equal(one: Any, other: Any) -> bool:

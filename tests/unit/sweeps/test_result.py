@@ -633,7 +633,8 @@ def test_times_fields_and_masks_are_compared_to_the_bit_too():
         return np.ma.array([1.0, np.nan], mask=mask)
 
     for make in (lambda: np.array(["NaT", "2026"], dtype="M8[ns]"), lambda: np.timedelta64("NaT", "us"),
-                 lambda: fields(np.nan), lambda: fields(np.nan)[0], lambda: masked(0, 1), lambda: masked(1, 1)):  # fmt: skip
+                 lambda: fields(np.nan), lambda: fields(np.nan)[0], lambda: masked(0, 1), lambda: masked(1, 1),
+                 lambda: masked(1, 1).mean()):  # fmt: skip
         assert of(make()) == of(make())
     assert of(np.datetime64("NaT", "s")) != of(np.datetime64(0, "s"))
     assert of(fields(0.0)) != of(fields(-0.0))
