@@ -61,6 +61,7 @@ def submit_parts(engine: Engine, parts: Parts, sink: EventSink) -> Future[Any]:
         whole.accept()
     except BaseException:  # also a Ctrl-C: no part must run on with nobody to hold it
         whole.request_stop(0)
+        whole.settle_if_done()
         raise
     return whole.future
 
@@ -154,7 +155,7 @@ class _Whole:
                     self._early = [] if early else None  # None: from now on they are told at once
         finally:  # also after a Ctrl-C: the job is known, and the end of its parts must end it
             self._early = None
-            self._settle_if_done()
+            self.settle_if_done()
             if self._left and self._failure is not None:  # the parts accepted since then have not been stopped
                 self.post(self.request_stop, 0)
 
@@ -202,28 +203,34 @@ class _Whole:
                     self._progress.pop(index, None)
                     self._done += 1.0
                     self._tell(self._overall(Progressed(time.monotonic(), 1, 1)))
-        self._settle_if_done()
+        self.settle_if_done()
         if self._left and (future.cancelled() or self._failure is not None):
             self.post(self.request_stop, 0)
 
-    def _settle_if_done(self) -> None:
-        with self._lock:
-            if self._left or self._early is not None or self._ended:
-                return
-            self._ended = True
-        now = time.monotonic()
-        self._sink(Finished(now, self._attempts, self._total_usage(now)))
-        result, failure = None, self._failure
-        cancelled = failure is None and any(future.cancelled() for future in self._futures.values())
-        if failure is None and not cancelled:
-            try:
-                result = self._parts.join([self._futures[index].result() for index in range(len(self._parts.tasks))])
-            except Exception as exc:  # noqa: BLE001  (the job's own error: its parts are done)
-                failure = exc
-        salvaged = _results(self._futures) if failure is not None or cancelled else {}
-        with self._lock:
-            self._salvaged, self._futures = salvaged, {}
-        self.future.settle(result, failure, cancelled=cancelled)
+    def settle_if_done(self) -> None:
+        """Make the job final if its parts are, and it is accepted; by a Ctrl-C in the midst of that it is CANCELLED."""
+        result, failure, cancelled, mine = None, None, True, False
+        try:
+            with self._lock:
+                if self._left or self._early is not None or self._ended:
+                    return
+                mine = self._ended = True
+            now = time.monotonic()
+            self._sink(Finished(now, self._attempts, self._total_usage(now)))
+            failure = self._failure
+            stopped = failure is None and any(future.cancelled() for future in self._futures.values())
+            if failure is None and not stopped:
+                try:
+                    result = self._parts.join([self._futures[index].result() for index in range(len(self._futures))])
+                except Exception as exc:  # noqa: BLE001  (the job's own error: its parts are done)
+                    failure = exc
+            salvaged = _results(self._futures) if failure is not None or stopped else {}
+            with self._lock:
+                self._salvaged, self._futures = salvaged, {}
+            cancelled = stopped
+        finally:
+            if mine:
+                self.future.settle(result, failure, cancelled=cancelled)
 
     def _total_usage(self, now: float) -> Usage | None:
         known = [usage for usage in self._usage if usage is not None]

@@ -20,9 +20,11 @@ from procjob.status import JobStatus
 DEADLINE = 30.0
 
 
-def job_of(engine, calls, join=list):
+def job_of(engine, calls, join=list, jobs=None):
     tasks = [Task(fn, tuple(args)) for fn, *args in calls]
     job = procjob.Job(None, f"parts-{time.monotonic_ns()}", task=Parts(tasks, join), engine=engine)
+    if jobs is not None:
+        jobs.append(job)
     job.submit()
     return job
 
@@ -236,6 +238,17 @@ def test_an_error_in_joining_is_the_jobs_error(engine):
     job = job_of(engine, [(abs, -1), (abs, -2)], join=lambda results: results[7])
     with pytest.raises(IndexError):
         job.result(DEADLINE)
+
+
+def test_a_job_whose_joining_is_struck_by_a_ctrl_c_is_cancelled():
+    def join(_):
+        raise KeyboardInterrupt
+
+    jobs = []
+    with pytest.raises(KeyboardInterrupt):
+        job_of(InlineEngine(), [(abs, -1), (abs, -2)], join, jobs)
+    jobs[0].wait_for_final_state(DEADLINE)
+    assert jobs[0].cancelled()
 
 
 def test_parts_run_on_a_foreign_executor_too():
