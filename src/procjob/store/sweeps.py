@@ -89,6 +89,11 @@ _PUT = f"""
     ON CONFLICT (sweep_id) DO UPDATE SET {", ".join(f"{name}=excluded.{name}" for name in (*COLUMNS[1:], "process_id"))}
 """
 
+_DRAWN_SEED = """
+    SELECT seed FROM sweeps WHERE target_id = ? AND seed IS NOT NULL
+        AND CASE WHEN json_valid(provenance) THEN json_extract(provenance, '$.drawn') END ORDER BY rowid LIMIT 1
+"""
+
 #: How sweeps have ended that could not be written, by file; for whoever in this process uses that file next. It is changed in
 #: single steps, so that there is no lock which a fork could find held.
 _owed: dict[Path, dict[str, SweepRecord]] = {}
@@ -120,10 +125,7 @@ class SweepTable:
     def drawn_seed(self, target_id: int) -> int | None:
         """Return the seed of the first sweep of a target that drew one, by the order in which they were put; None if there is none."""
         with self._database.read() as connection:
-            found = connection.execute(
-                "SELECT seed FROM sweeps WHERE target_id = ? AND json_extract(provenance, '$.drawn') ORDER BY rowid LIMIT 1",
-                (target_id,),
-            ).fetchone()
+            found = connection.execute(_DRAWN_SEED, (target_id,)).fetchone()
         return None if found is None else int(found[0])
 
     def put(self, record: SweepRecord) -> None:

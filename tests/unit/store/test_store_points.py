@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import statistics
@@ -153,6 +154,18 @@ def test_a_sweep_comes_back_as_it_was_and_is_brought_up_to_date(store):
     assert not store.delete_sweep("vqe-1.0")
     with pytest.raises(StoreError, match=r"no sweep 'vqe-1\.0'"):
         store.sweep("vqe-1.0")
+
+
+def test_the_seed_that_was_drawn_first_is_found_beside_notes_of_any_kind(store):
+    target = store.target_id(ENERGY)
+    assert store.drawn_seed(target) is None
+    seeds = [(None, {"drawn": True}), (5, {"took": math.nan}), (6, {"drawn": False}), (7, {"drawn": True})]
+    for number, (seed, provenance) in enumerate(seeds):
+        store.put_sweep(sweep("vqe", float(number), seed=seed, provenance=provenance))
+    assert store.drawn_seed(target) == 7
+    store.put_sweep(sweep("vqe", 0.5, seed=8, provenance={"drawn": True}))
+    store.put_sweep(sweep("vqe", 3.0, seed=7, provenance={"drawn": True}, status="DONE"))
+    assert store.drawn_seed(target) == 7
 
 
 def test_sweeps_are_listed_page_by_page_and_by_name_and_status(store):
