@@ -2,7 +2,7 @@
 
     Job.submit ──> submit_parts ──> Engine.submit, once a part
                         ^ part futures, part events
-                        └── _Parts: RUNNING with the first part that begins; final when no part executes any more
+                        └── _Whole: RUNNING with the first part that begins; final when no part executes any more
 
 Invariants:
 - Nothing of the job executes once its future is final: a failed part stops the others, and their end is awaited.
