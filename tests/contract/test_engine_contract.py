@@ -292,6 +292,25 @@ def test_ctrl_c_in_an_inline_task_is_the_callers():
         backend.run(1)
 
 
+def test_ctrl_c_right_before_an_inline_task_leaves_no_job_that_never_ends():
+    def strike(frame, event, _):
+        if event == "call" and frame.f_code is procjob.Job._announce_running.__code__:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    engine = InlineEngine()
+    backend = Backend(abs, engine=engine)
+    sys.setprofile(strike)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        backend.run(-1)
+    [job] = backend.jobs()  # the traceback keeps it alive
+    job.wait_for_final_state(30)
+    assert job.cancelled()
+    del caught
+    backend.close()
+    engine.close()
+
+
 def test_a_backend_inside_a_task_runs_inline(engine):
     def simulate(_):
         def square(x):

@@ -58,22 +58,24 @@ class InlineEngine(WorkerlessEngine):
         execution = session.Session(sink)
         future = _InlineFuture(execution, self._callbacks)
         future.claim()
-        self._accept(future, sink, time.monotonic(), threading.get_ident())
-        future.mark_running()
-        sink(Started(time.monotonic(), 0, os.getpid(), gethostname()))
-        began, cpu_began = time.perf_counter(), time.process_time()
-        result, exception, interrupted = None, None, False
-        try:
-            with capture(execution):
-                result = task.fn(*args, **kwargs)
-        except (KeyboardInterrupt, session.TaskInterrupt):  # for the caller, who may be a task of a worker himself
-            interrupted = True
-            raise
-        except BaseException as exc:  # noqa: BLE001  (the task's own end, whatever it raised, is its outcome)
-            exception = exc
-            add_note(exc, origin(task.describe, os.getpid(), gethostname()))
+        result, exception, usage, interrupted = None, None, None, True
+        try:  # around all that follows: a Ctrl-C anywhere in it ends the job, too
+            self._accept(future, sink, time.monotonic(), threading.get_ident())
+            future.mark_running()
+            sink(Started(time.monotonic(), 0, os.getpid(), gethostname()))
+            began, cpu_began = time.perf_counter(), time.process_time()
+            try:
+                with capture(execution):
+                    result = task.fn(*args, **kwargs)
+                interrupted = False
+            except (KeyboardInterrupt, session.TaskInterrupt):  # for the caller, who may be a task of a worker himself
+                raise
+            except BaseException as exc:  # noqa: BLE001  (the task's own end, whatever it raised, is its outcome)
+                exception, interrupted = exc, False
+                add_note(exc, origin(task.describe, os.getpid(), gethostname()))
+            finally:
+                usage = Usage(time.perf_counter() - began, time.process_time() - cpu_began)
         finally:
-            usage = Usage(time.perf_counter() - began, time.process_time() - cpu_began)
             self._settle(future, sink, usage, result, exception, cancelled=interrupted)
         return future
 

@@ -83,10 +83,12 @@ class WorkerlessEngine:
         cancelled: bool,
     ) -> None:
         """End a task; ``usage`` is None if it has not been executed."""
-        sink(Finished(time.monotonic(), int(usage is not None), usage))
-        future.settle(result, exception, cancelled=cancelled)
+        try:
+            sink(Finished(time.monotonic(), int(usage is not None), usage))
+        finally:  # also after a Ctrl-C
+            future.settle(result, exception, cancelled=cancelled)
         with self._changed:  # only now, when its callbacks are posted, may `close` return
-            del self._unfinished[future]
+            self._unfinished.pop(future, None)  # none, if a Ctrl-C has struck before it was accepted
             self._changed.notify_all()
         if self._closed and not self._unfinished:
             self._callbacks.close(wait=False)
