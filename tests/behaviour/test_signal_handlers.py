@@ -41,8 +41,10 @@ def interrupted(use, handler, number):
     places, seen = itertools.count(), []
 
     def interrupt(_frame, event, what):
-        # The call by which a `with` lets go is not one of Python's: no handler runs right before it.
-        if (event != "c_call" or what.__name__ != "__exit__") and next(places) == number:
+        # The calls by which a `with` takes a lock and lets go are not in the script's code. No handler runs right before the
+        # latter; one right after the former, as from 3.14 on, nobody can prevent.
+        name = what.__name__ if event in ("c_call", "c_return") else None
+        if (event, name) not in (("c_return", "__enter__"), ("c_call", "__exit__")) and next(places) == number:
             sys.setprofile(None)
             seen.append(handler())
 
