@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import html
 import math
-import os
 import threading
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Never, Protocol
 
 from procjob.errors import JobCancelledError, JobError, JobTimeoutError
 from procjob.events import Accepted, Event, Finished, Logged, Progressed, Started
+from procjob.forks import SharedLock
 from procjob.jobv1 import JobV1
 from procjob.metrics import History, JobMetrics
 from procjob.parts import Parts, WholeFuture, submit_parts
@@ -40,17 +40,7 @@ __all__ = ["Job", "JobMetrics", "JobV1"]
 LOGS_KEPT = 10_000
 #: Of all jobs, which hold it for a few lines; one for each would take 88 bytes. Nothing is called meanwhile: signal handlers
 #: and finalizers run when a call begins or ends, and one that waits for another job would wait for ever.
-_lock = threading.RLock()
-
-
-def _renew_lock() -> None:
-    """In a child made by fork: a thread that is not there may have held it."""
-    global _lock  # noqa: PLW0603  (of all jobs)
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+_shared = SharedLock()
 
 
 class Observer(Protocol):
@@ -138,7 +128,7 @@ class Job(JobV1):
         A job that is refused is INITIALIZING again.
         """
         now = time.monotonic()
-        with _lock:
+        with _shared.lock:
             task = self._task if self._phase is JobStatus.INITIALIZING else None
             if task is not None:
                 self._phase, self._history.validating = JobStatus.VALIDATING, now
@@ -150,7 +140,7 @@ class Job(JobV1):
             else:
                 self._engine.submit(task, self._on_event)
         finally:
-            with _lock:
+            with _shared.lock:
                 if self._future is None:
                     self._phase = JobStatus.INITIALIZING
                 else:
@@ -340,7 +330,7 @@ class Job(JobV1):
     def on_status(self, fn: Callable[[JobStatus], object]) -> None:
         """Call ``fn(status)`` in the dispatcher thread at each change of status from now on, or soon if it is final."""
         checks.call("fn", fn)
-        with _lock:
+        with _shared.lock:
             self._on_status += (fn,)
             submitted = self._future is not None
         if submitted:
@@ -349,7 +339,7 @@ class Job(JobV1):
     def on_progress(self, fn: Callable[[Progressed], object]) -> None:
         """Call ``fn(progress)`` in the dispatcher thread at each report of progress from now on."""
         checks.call("fn", fn)
-        with _lock:
+        with _shared.lock:
             self._on_progress += (fn,)
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -399,7 +389,7 @@ class Job(JobV1):
                 self._logs.append(event)
             case Accepted(now, future):
                 self._history.queued = now
-                with _lock:
+                with _shared.lock:
                     self._future, listeners = future, self._on_status
                 for fn in listeners:
                     self._engine.post(fn, self._shown(JobStatus.QUEUED))
@@ -422,14 +412,14 @@ class Job(JobV1):
     def _announce_running(self) -> None:
         for fn in self._on_status:
             self._engine.post(fn, self._shown(JobStatus.RUNNING))
-        with _lock:
+        with _shared.lock:
             change, self._change = self._change, None
         if change is not None:
             change.set_result(None)
 
     def _next_change(self) -> Future[None]:
         change: Future[None] = SteadyFuture()
-        with _lock:
+        with _shared.lock:
             if self._change is None:
                 self._change = change
             return self._change

@@ -353,11 +353,19 @@ def test_a_cancel_in_a_forked_child_waits_for_no_thread_of_the_parent_and_stops_
     assert python("-c", script).splitlines() == ["cancel: True", "child: 0", "done: False"]
 
 
-def test_a_job_in_a_forked_child_waits_for_no_thread_of_the_parent():
+@pytest.mark.parametrize(
+    ("module", "fresh"),
+    [
+        ("job", "procjob.Backend(abs, workers=1).run(-1).result()"),
+        # Of a sweep before it runs, in this thread: a new one may have the number of the parent's, to which the lock is its own.
+        ("sweeps.gathered", "len(procjob.Sweep(pow, [{'base': 2, 'exp': 3}], workers=1).result(partial=True))"),
+    ],
+)
+def test_a_job_in_a_forked_child_waits_for_no_thread_of_the_parent(module, fresh):
     script = FORK_WHILE_HELD.format(
-        before="",
-        lock="procjob.job._lock",
-        in_child="signal.alarm(20); print('fresh:', procjob.Backend(abs, workers=1).run(-1).result(), flush=True)",
+        before=f"import procjob.{module}",
+        lock=f"procjob.{module}._shared.lock",
+        in_child=f"signal.alarm(20); print('fresh:', {fresh}, flush=True)",
         after="",
     )
     assert python("-c", script).splitlines() == ["fresh: 1", "child: 0"]

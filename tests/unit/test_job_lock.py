@@ -17,7 +17,7 @@ def calls_under_the_lock(use):
     called = []
 
     def note(frame, event, arg):
-        if event in ("call", "c_call") and procjob.job._lock._is_owned():
+        if event in ("call", "c_call") and procjob.job._shared.lock._is_owned():
             name = frame.f_code.co_name if event == "call" else arg.__name__
             if name != "__exit__":  # with which it lets go
                 called.append((frame.f_code.co_name, name))
@@ -60,7 +60,7 @@ def test_nothing_is_called_while_it_is_held():
 
 def test_the_test_above_would_see_a_call():
     def use():
-        with procjob.job._lock:
+        with procjob.job._shared.lock:
             abs(-1)
 
     assert calls_under_the_lock(use) == [("use", "abs")]

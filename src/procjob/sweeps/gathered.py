@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from procjob.forks import SharedLock
 from procjob.pool.pickling import unpack_exception
 from procjob.sweeps.columns import Column, combined, spread
 from procjob.sweeps.points import Axes, Points, Positions, Stream, joined
@@ -18,17 +17,7 @@ from procjob.sweeps.targets import Outcome
 
 #: Of all sweeps, which hold it for a few lines. Nothing is called meanwhile: a signal handler may ask for a `result` there, raise,
 #: or wait for another sweep.
-_lock = threading.RLock()
-
-
-def _renew_lock() -> None:
-    """In a child made by fork: a thread that is not there may have held it."""
-    global _lock  # noqa: PLW0603  (of all sweeps)
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+_shared = SharedLock()
 
 
 class Gathered:
@@ -54,7 +43,7 @@ class Gathered:
         while len(status) < count:
             status = np.concatenate([status, np.zeros_like(status)])
             seconds = np.concatenate([seconds, np.full_like(seconds, np.nan)])
-        with _lock:
+        with _shared.lock:
             self._values[first] = columns
             self._count, self._status, self._seconds = count, status, seconds
 
@@ -64,7 +53,7 @@ class Gathered:
         blocks = [(done, outcome.columns)] if len(done) else []
         errors = {int(positions[number]): unpack_exception(packed) for number, packed in outcome.errors.items()}
         count, failed = len(done), len(errors)
-        with _lock:
+        with _shared.lock:
             self._status[positions] = outcome.status
             self._seconds[positions] = outcome.seconds
             self._blocks += blocks
@@ -75,7 +64,7 @@ class Gathered:
 
     def fail(self, position: int, error: BaseException) -> None:
         """A point has failed without an outcome: its worker died, say."""
-        with _lock:
+        with _shared.lock:
             self._status[position] = FAILED
             self._errors[position] = error
             self.failed += 1
@@ -91,7 +80,7 @@ class Gathered:
 
     def result(self, seed: int | None, target: str, metadata: Mapping[str, Any]) -> SweepResult:
         """Return what is known now."""
-        with _lock:
+        with _shared.lock:
             blocks, errors, values, count = [*self._blocks], {**self._errors}, {**self._values}, self._count
             status, seconds = +self._status[:count], +self._seconds[:count]  # copies
         blocks.sort(key=lambda block: int(block[0][0]))
