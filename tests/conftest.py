@@ -23,6 +23,15 @@ PATIENCE = 5.0
 OPEN_FILES = Path("/proc/self/fd")  # Linux; elsewhere files are not checked
 
 
+@pytest.fixture
+def no_garbage():
+    """For tests that interrupt at every place: what strikes a finalizer that the garbage collector calls is lost."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def resource_trackers():
     """Start the helpers that live as long as the interpreter, so that no test is blamed for them."""

@@ -1,7 +1,6 @@
 """A Ctrl-C in the cancel of a queued task, wherever it strikes, leaves nobody waiting who was told that it is accepted."""
 
 import concurrent.futures
-import gc
 import itertools
 import os
 import signal
@@ -20,13 +19,7 @@ from procjob.pool.watching import wait_for
 DEADLINE = 20.0
 
 
-@pytest.fixture(autouse=True)
-def no_garbage():
-    """What strikes a finalizer that the garbage collector calls is lost."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
+pytestmark = pytest.mark.usefixtures("no_garbage")
 
 
 def until_there(path):

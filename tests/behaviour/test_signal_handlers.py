@@ -1,6 +1,5 @@
 """What a signal handler may do wherever it interrupts the script: run a job and wait for it, or raise."""
 
-import gc
 import itertools
 import signal
 import sys
@@ -16,13 +15,7 @@ from procjob.parts import Parts
 DEADLINE = 20.0
 
 
-@pytest.fixture(autouse=True)
-def no_garbage():
-    """What interrupts a finalizer is not what is asked about."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
+pytestmark = pytest.mark.usefixtures("no_garbage")
 
 
 @pytest.fixture
