@@ -28,7 +28,7 @@ from procjob.pool import checks
 from procjob.pool.dispatcher import run_logged
 from procjob.pool.foreign import text_of
 from procjob.pool.futures import SteadyFuture
-from procjob.pool.watching import wait_for
+from procjob.pool.watching import wait_for, watch
 from procjob.status import JOB_FINAL_STATES, JobStatus
 
 if TYPE_CHECKING:
@@ -46,15 +46,14 @@ _shared = SharedLock()
 class Observer(Protocol):
     """Who else is told what happens to a job, and may ask for a moment after its end: a store that keeps its result."""
 
-    @property
-    def settled(self) -> Future[None]:
-        """Done some time after the job is final, when nothing is left to do about it."""
-
     def on_event(self, event: Event) -> None:
         """Take note of an event, after the job has; must not block."""
 
+    def unsettled(self) -> Future[None] | None:
+        """Return what is done some time after the job is final, when nothing is left to do about it; None: do not wait."""
+
     def wait(self, timeout: float | None) -> None:
-        """Wait until `settled` is done, for ``timeout`` seconds at most and never for ever."""
+        """Wait for that, for ``timeout`` seconds at most and never for ever."""
 
 
 class Job(JobV1):
@@ -433,17 +432,27 @@ class Job(JobV1):
         )
 
     async def _wait_async(self) -> Any:
-        loop = asyncio.get_running_loop()
-        final = asyncio.Event()
-
-        def tell(_: object) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
-                loop.call_soon_threadsafe(final.set)
-
-        (self.future if self._observer is None else self._observer.settled).add_done_callback(tell)
         try:
-            await final.wait()
+            await _ended(self.future)
         except asyncio.CancelledError:
             self.cancel()
             raise
+        unsettled = None if self._observer is None else self._observer.unsettled()
+        if unsettled is not None:
+            await _ended(unsettled)
         return self.result()
+
+
+async def _ended(future: Future[Any]) -> None:
+    """Wait for a future, told by whoever ends it: the dispatcher may be busy with a callback that waits for what awaits this."""
+    loop, final = asyncio.get_running_loop(), asyncio.Event()
+
+    def tell(_: object) -> None:
+        with contextlib.suppress(Exception):  # the loop was closed meanwhile: nobody waits any more
+            loop.call_soon_threadsafe(final.set)
+
+    end = watch(future, tell)
+    try:
+        await final.wait()
+    finally:
+        end()

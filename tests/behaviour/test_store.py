@@ -527,13 +527,16 @@ def test_a_disk_that_fills_up_costs_a_warning_and_no_job(path):
         assert {job.status().name for job in store.jobs()} <= {"DONE", "ERROR"}
 
 
-def test_a_store_that_is_locked_delays_the_first_result_and_no_other(path, caplog):
+@pytest.mark.parametrize(
+    "result", [lambda job: job.result(DEADLINE), lambda job: asyncio.run(_awaited(job))], ids=["result", "await"]
+)
+def test_a_store_that_is_locked_delays_the_first_result_and_no_other(path, caplog, result):
     with Store(path, timeout=0.5) as store, contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         with procjob.Backend(add, workers=1, store=store) as backend:
             backend.run(0).result(DEADLINE)
             other.execute("BEGIN IMMEDIATE")
             began = time.monotonic()
-            assert [backend.run(n).result(DEADLINE) for n in range(20)] == list(range(1, 21))
+            assert [result(backend.run(n)) for n in range(20)] == list(range(1, 21))
             assert time.monotonic() - began < 6, "20 waits of half a second are 10"
             other.execute("ROLLBACK")
             backend.run(20).result(DEADLINE)

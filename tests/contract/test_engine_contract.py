@@ -772,6 +772,24 @@ def test_cancelling_the_task_that_awaits_a_job_cancels_the_job(engine, held):
         assert job.cancelled()
 
 
+def test_a_callback_may_wait_for_what_awaits_another_job(engine):
+    async def another():
+        return await run(engine, same, 2)
+
+    async def main():
+        loop, found = asyncio.get_running_loop(), asyncio.Queue()
+
+        def wait_for_another(_):
+            future = asyncio.run_coroutine_threadsafe(another(), loop)
+            with contextlib.suppress(TimeoutError):
+                loop.call_soon_threadsafe(found.put_nowait, future.result(PATIENCE / 2))
+
+        run(engine, same, 1).add_done_callback(wait_for_another)
+        return await asyncio.wait_for(found.get(), PATIENCE)
+
+    assert asyncio.run(main()) == 2
+
+
 def test_a_loop_that_ends_before_the_job_is_no_error(engine, held, caplog):
     async def main():
         job = held()

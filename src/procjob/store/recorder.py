@@ -223,11 +223,17 @@ class Following:
             case Started():
                 self._recorder.note(self)
 
+    def unsettled(self) -> Future[None] | None:
+        """See `procjob.job.Observer`; None while the store fails, lest each job wait for it."""
+        waits = not self.settled.done() and not self._recorder.failing and os.getpid() == self._pid
+        return self.settled if waits else None
+
     def wait(self, timeout: float | None) -> None:
-        """See `procjob.job.Observer`; not at all while the store fails, lest each job wait for it."""
-        if not self.settled.done() and not self._recorder.failing and os.getpid() == self._pid:
+        """See `procjob.job.Observer`."""
+        unsettled = self.unsettled()
+        if unsettled is not None:
             most = 2 * self._recorder.timeout + 1.0
-            wait_for([self.settled], most if timeout is None else min(timeout, most))
+            wait_for([unsettled], most if timeout is None else min(timeout, most))
 
 
 def _after_fork() -> None:
