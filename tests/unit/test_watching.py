@@ -8,6 +8,7 @@ from concurrent.futures import wait as wait_as_python_does
 
 import pytest
 
+from procjob.pool.futures import SteadyFuture
 from procjob.pool.watching import wait_for
 
 DEADLINE = 10.0
@@ -58,7 +59,30 @@ def test_a_wait_whose_time_runs_out_leaves_nothing_in_the_futures(return_when):
     futures = [Future() for _ in range(3)]
     for _ in range(5):
         wait_for(futures, 0.001, return_when)
-    assert all(future._waiters == [] for future in futures)
+    assert all(future._waiters == future._done_callbacks == [] for future in futures)
+
+
+def test_a_wait_leaves_nothing_in_a_future_of_ours_that_ends_meanwhile():
+    future = SteadyFuture()
+    thread = threading.Thread(target=wait_for, args=([future],))
+    thread.start()
+    thread.join(0.05)
+    assert thread.is_alive()
+    future.set_result(None)
+    thread.join(DEADLINE)
+    assert future._waiters == []
+
+
+def test_it_returns_with_a_cancel_of_which_the_executor_has_not_heard_yet():
+    future = Future()
+    thread = threading.Thread(target=wait_for, args=([future],))
+    thread.start()
+    thread.join(0.05)
+    assert thread.is_alive()
+    future.cancel()
+    thread.join(DEADLINE)
+    left, _ = thread.is_alive(), future.set_running_or_notify_cancel()
+    assert not left
 
 
 @pytest.mark.parametrize(("return_when", "enough"), [(ALL_COMPLETED, 3), (FIRST_COMPLETED, 1), (FIRST_EXCEPTION, 2)])

@@ -14,6 +14,8 @@ from concurrent.futures import ALL_COMPLETED, FIRST_EXCEPTION, Future
 from concurrent.futures._base import PENDING, RUNNING
 from typing import Any
 
+from procjob.pool.futures import SteadyFuture, TaskFuture
+
 
 class _Watcher:
     """Stands among the waiters of a future: it is called at once when that is final, before any callback."""
@@ -23,23 +25,30 @@ class _Watcher:
 
 
 def watch(future: Future[Any], fn: Callable[[Future[Any]], object]) -> Callable[[], None]:
-    """Have ``fn(future)`` called when a future becomes final, in the thread that makes it so, under its lock.
+    """Have ``fn(future)`` called when a future becomes final, in the thread that makes it so; if it is ours, under its lock.
 
     Returns:
         What ends that.
     """
-    watcher: Any = _Watcher(fn)
-    condition, waiters = future._condition, future._waiters
+    inside: Any = future  # its stubs leave some of it out
+    condition = inside._condition
+    entry: Any = _Watcher(fn)
+    if isinstance(future, TaskFuture | SteadyFuture):
+        entries = inside._waiters
+    else:  # those of the standard library tell of a cancel late or never, but for their callbacks
+        entries, entry = inside._done_callbacks, fn
     with condition:  # nothing is called: a signal handler that waits there would hold up whoever settles this future
         watched = future._state in (PENDING, RUNNING)
         if watched:
-            waiters += [watcher]
+            entries += [entry]
     if not watched:
         fn(future)
 
     def end() -> None:
         with contextlib.suppress(ValueError), condition:  # it is gone
-            waiters.remove(watcher)
+            # The callbacks of one that is final are being called, one after the other: a removal would skip one.
+            if entry is not fn or future._state in (PENDING, RUNNING):
+                entries.remove(entry)
 
     return end
 
