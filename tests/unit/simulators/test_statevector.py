@@ -179,6 +179,13 @@ def test_trajectories_have_the_same_bits_in_every_batch(noise):
     assert all(map(np.array_equal, part, (memory[2:], values[2:])))
 
 
+def test_trajectories_have_the_same_bits_in_a_batch_of_thousands():
+    """More than the numbers of points and 53 bits of each that fit into one int64."""
+    circuit = Circuit(1, 1).h(0).measure(0, 0).h(0).measure(0, 0)
+    one, another = (StatevectorSimulator(batch=batch).run(circuit, shots=3000, seed=8) for batch in (None, 3000))
+    assert one == another
+
+
 def test_golden_random_numbers_and_counts():
     """These change only with the documented stream; they do not depend on the processor."""
     circuit = Circuit(3).h(0).h(1).h(2).measure_all()
