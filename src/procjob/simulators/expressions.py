@@ -409,9 +409,9 @@ def parameters_of(angle: Angle) -> frozenset[str]:
     return angle.parameters if isinstance(angle, Expression) else frozenset()
 
 
-def sort_key(name: str) -> tuple[tuple[int, int | str], ...]:
-    """Orders names with numbers by value: x[2] before x[10]."""
-    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name))
+def sort_key(name: str) -> tuple[tuple[tuple[int, int | str], ...], str]:
+    """Orders names with numbers by value, x[2] before x[10]; those of one value, x1 and x01, by their text."""
+    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name)), name
 
 
 def _text(value: Angle) -> str:

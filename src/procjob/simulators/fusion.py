@@ -48,6 +48,13 @@ class Group:
     qubits: set[int] = field(default_factory=set)
     elements: list[Element] = field(default_factory=list)
 
+    @property
+    def controlled(self) -> Operation | None:
+        """Its gate, if that has controls and is on more qubits than a block, so that no other is in the group."""
+        operation = self.elements[0].operations[0]
+        wide = not self.monomial and len(self.qubits) > max(MATMUL)
+        return operation if wide and operation.controls else None
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -100,10 +107,10 @@ def fuse_runs(operations: Iterable[Operation]) -> Iterable[Element]:
             continue
         for qubit in operation.qubits:
             if qubit in open_runs:
-                yield _element(open_runs.pop(qubit))
-        yield _element([operation])
+                yield element_of(open_runs.pop(qubit))
+        yield element_of([operation])
     for run in open_runs.values():
-        yield _element(run)
+        yield element_of(run)
 
 
 def _normalised(operation: Operation) -> Operation:
@@ -113,7 +120,8 @@ def _normalised(operation: Operation) -> Operation:
     return replace(operation, name="p", targets=operation.controls[:1], controls=operation.controls[1:])
 
 
-def _element(operations: list[Operation]) -> Element:
+def element_of(operations: list[Operation]) -> Element:
+    """All one-qubit gates in a row on one qubit, or one gate on several."""
     qubits = frozenset(qubit for operation in operations for qubit in operation.qubits)
     parametric = any(operation.parameters for operation in operations)
     return Element(tuple(operations), qubits, all(map(is_monomial, operations)), parametric)

@@ -7,15 +7,18 @@ block's qubits side by side, are one phase multiplication and one gather.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeGuard
 
 from procjob.simulators.compact import Affine
-from procjob.simulators.fusion import GATHER, MATMUL, Group
+from procjob.simulators.fusion import GATHER, MATMUL, Group, element_of
 from procjob.simulators.matrices import MatrixProgram
 from procjob.simulators.monomials import Move, Relayout, as_move
+from procjob.simulators.operations import Operation
 from procjob.simulators.passes import (
     Block,
     Chain,
+    Controlled,
     Gather,
     Pass,
     Walk,
@@ -49,6 +52,8 @@ def lower(
     for number, group in enumerate(groups):
         if group.monomial:
             lowering.move(group)
+        elif operation := group.controlled:
+            lowering.controlled(operation)
         else:
             lowering.block(group, groups[number + 1 :])
     return lowering.finish()
@@ -68,6 +73,13 @@ class _Lowering:
         for element in group.elements:
             for operation in element.operations:
                 self._moves.append(as_move(operation, tuple(self._place[qubit] for qubit in operation.qubits)))
+
+    def controlled(self, operation: Operation) -> None:
+        self._flush()
+        base = replace(operation, controls=())
+        matrix = self._program.add([element_of([base])], base.targets)
+        targets, controls = ([self._place[q] for q in qubits] for qubits in (operation.targets, operation.controls))
+        self._passes.append(Controlled(tuple(targets), tuple(controls), matrix))
 
     def block(self, group: Group, later: Sequence[Group]) -> None:
         if not self._lies_well(group):
@@ -172,7 +184,7 @@ def _front(group: Group, later: Sequence[Group]) -> list[int]:
     """The qubits of a block and of those that follow on other qubits, the largest first."""
     blocks: list[set[int]] = [group.qubits]
     for following in later:
-        if following.monomial or any(following.qubits & block for block in blocks):
+        if following.monomial or following.controlled or any(following.qubits & block for block in blocks):
             break
         blocks.append(following.qubits)
     return [qubit for block in sorted(blocks, key=len, reverse=True) for qubit in sorted(block)]

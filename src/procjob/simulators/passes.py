@@ -142,9 +142,7 @@ class Exchange:
 
     def apply(self, buffers: Buffers, matrices: Sequence[Complexes], angles: Reals) -> None:
         """Permute every state of the batch."""
-        rows, size = buffers.state.shape
-        tensor = buffers.state.reshape(rows, *(2,) * (size.bit_length() - 1))
-        parts = [tensor[self._where(tensor.ndim, local)] for local in range(len(self.goals))]
+        parts = _parts(buffers.state, self.targets, self.controls)
         left = {local for local, goal in enumerate(self.goals) if goal != local}
         while left:
             local = begin = left.pop()
@@ -155,17 +153,56 @@ class Exchange:
                 local = goal
             parts[begin][...] = held
 
-    def _where(self, ndim: int, local: int) -> tuple[int | slice, ...]:
-        """The basis states whose targets have some bits; axis 0 is that of the rows, the last one is bit 0."""
-        found: list[int | slice] = [slice(None)] * ndim
-        for control in self.controls:
-            found[ndim - 1 - control] = 1
-        for bit, target in enumerate(self.targets):
-            found[ndim - 1 - target] = local >> bit & 1
-        return tuple(found)
-
     def __str__(self) -> str:
         return f"exchange by {len(self.targets)} qubits with {len(self.controls)} controls"
+
+
+@dataclass(frozen=True, slots=True)
+class Controlled:
+    """A dense matrix on few bits, in place, where others are 1: with these it would be a large one, most of it the identity.
+
+    Attributes:
+        targets: bit positions, the least significant bit of the matrix first.
+        controls: bit positions that must be 1, at least one.
+        matrix: its number in the program.
+    """
+
+    targets: tuple[int, ...]
+    controls: tuple[int, ...]
+    matrix: int
+
+    def apply(self, buffers: Buffers, matrices: Sequence[Complexes], angles: Reals) -> None:
+        """Multiply a part of every state of the batch with its matrix."""
+        parts = _parts(buffers.state, self.targets, self.controls)
+        rows, inner = len(buffers.state), len(parts)
+        # The parts side by side, and what becomes of them: together they are at most as large as the spare.
+        held, out = buffers.spare.reshape(-1)[: 2 * inner * parts[0].size].reshape(2, rows, inner, -1)
+        for local, part in enumerate(parts):
+            held[:, local].reshape(part.shape)[...] = part
+        columns = min(max(1, ONE_THREAD // inner**2), held.shape[2])
+        shape = (rows, inner, held.shape[2] // columns, columns)
+        held, out = held.reshape(shape).swapaxes(1, 2), out.reshape(shape).swapaxes(1, 2)
+        np.matmul(matrices[self.matrix][:, None], held, out=out)
+        for local, part in enumerate(parts):
+            part[...] = out[:, :, local].reshape(part.shape)
+
+    def __str__(self) -> str:
+        return f"matrix of {len(self.targets)} qubits with {len(self.controls)} controls"
+
+
+def _parts(states: Complexes, targets: Sequence[int], controls: Sequence[int]) -> list[Complexes]:
+    """Views of the amplitudes whose bits at the controls are 1, by their bits at the targets."""
+    rows, size = states.shape
+    tensor = states.reshape(rows, *(2,) * (size.bit_length() - 1))  # axis 0 is that of the rows, the last one is bit 0
+    found = []
+    for local in range(1 << len(targets)):
+        where: list[int | slice] = [slice(None)] * tensor.ndim
+        for control in controls:
+            where[tensor.ndim - 1 - control] = 1
+        for bit, target in enumerate(targets):
+            where[tensor.ndim - 1 - target] = local >> bit & 1
+        found.append(tensor[tuple(where)])
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,7 +428,7 @@ def _pieces(reals: int, size: int) -> tuple[int, ...]:
     return (reals // size, size) if reals // size <= limit else (-1, limit, size)
 
 
-Pass: TypeAlias = Block | Gather | Exchange | Phase | Product | Walk | Chain
+Pass: TypeAlias = Block | Controlled | Gather | Exchange | Phase | Product | Walk | Chain
 
 
 def keeps_zero(step: Pass) -> bool:

@@ -414,7 +414,8 @@ class _Collected:
     def _shot_batches(self, point: int) -> Iterator[NDArray[np.int64]]:
         assert self._stream is not None
         total = self._stream.shots
-        batch = self._options.batch or batch_size(self._plan.num_qubits)
+        # Each shot of a batch is sampled as a point of its own.
+        batch = min(self._options.batch or batch_size(self._plan.num_qubits), sampling.MAX_POINTS)
         number = self._options.numbers(point, 1)[0]
         for at in range(0, total, batch):
             yield self._stream.shot_range(number, at, min(batch, total - at))

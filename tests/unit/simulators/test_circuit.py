@@ -107,6 +107,14 @@ def test_parameters_are_sorted_with_numbers_by_value():
     assert circuit.parameters == tuple(f"x[{index}]" for index in range(12))
 
 
+def test_parameters_whose_numbers_have_one_value_are_sorted_by_their_text():
+    """Not as a set happens to have them, which differs from process to process: they are the columns of an array."""
+    circuit = Circuit(1)
+    for zeros in (3, 1, 4, 0, 2):
+        circuit.rx(Parameter(f"x{zeros * '0'}1"), 0)
+    assert circuit.parameters == ("x00001", "x0001", "x001", "x01", "x1")
+
+
 def test_bind_puts_numbers_in_place_of_parameters():
     phi = Parameter("phi")
     circuit = Circuit(1).rx(2 * THETA, 0).rz(phi, 0)

@@ -59,7 +59,7 @@ def adder(num_qubits):
         for qubit in range(num_qubits - 2):
             circuit.ccx(qubit, qubit + 1, qubit + 2).cx(qubit, qubit + 1)
         circuit.rx(0.1, layer)
-    return circuit.mcx(range(num_qubits - 1), num_qubits - 1)
+    return circuit.mcx(range(num_qubits - 1), num_qubits - 1).gate("h", [0], controls=range(1, num_qubits))
 
 def measure(circuit, points=1, noise=None, **options):
     values = np.random.default_rng(1).normal(size=(points, len(circuit.parameters)))

@@ -63,6 +63,33 @@ def test_every_batch_size_gives_the_same_bits(num_qubits, phases, precision):
         assert everything(StatevectorSimulator(batch=batch), circuit, values, precision=precision) == expected
 
 
+@pytest.mark.parametrize("precision", ["double", "single"])
+@pytest.mark.parametrize("angle", [0.7, Parameter("t[3]")], ids=["constant", "parameter"])
+@pytest.mark.parametrize(("name", "targets"), [("ry", [3]), ("rxx", [8, 0]), ("unitary", [1, 9, 4])])
+def test_a_gate_with_many_controls_is_one_with_a_bit_that_says_whether_all_are_1(name, targets, angle, precision):
+    controls = [2, 5, 6, 7, 10]
+
+    def circuit(*, many):
+        made = ansatz(11, phases=True)
+        made.num_qubits += 1
+        if not many:
+            made.mcx(controls, 11)
+        chosen = controls if many else [11]
+        if name == "unitary":
+            made.unitary(np.linalg.qr(np.random.default_rng(1).normal(size=(8, 8)))[0], targets, controls=chosen)
+        else:
+            made.gate(name, targets, [angle], controls=chosen)
+        return made.h(3).cx(3, 8) if many else made.mcx(controls, 11).h(3).cx(3, 8)
+
+    values = points(circuit(many=True), 5)
+    options = {"parameters": values, "shots": None, "precision": precision}
+    found, expected = (StatevectorSimulator().run(circuit(many=many), **options) for many in (True, False))
+    tolerance = 1e-13 if precision == "double" else 1e-6
+    np.testing.assert_allclose(found.get_statevector(), expected.get_statevector(), atol=tolerance)
+    for batch in (1, 2, 3):
+        assert StatevectorSimulator(batch=batch).run(circuit(many=True), **options, seed=found.seed) == found
+
+
 def volume(num_qubits, seed):
     """Random unitaries on random pairs, measured."""
     rng = np.random.default_rng([num_qubits, seed])
@@ -177,6 +204,13 @@ def test_trajectories_have_the_same_bits_in_every_batch(noise):
         assert all(map(np.array_equal, run(batch), (memory, values)))
     part = run(None, first=(0, 2), values=np.linspace(0, 3, 4)[2:, None])
     assert all(map(np.array_equal, part, (memory[2:], values[2:])))
+
+
+def test_trajectories_have_the_same_bits_in_a_batch_of_thousands():
+    """More than the numbers of points and 53 bits of each that fit into one int64."""
+    circuit = Circuit(1, 1).h(0).measure(0, 0).h(0).measure(0, 0)
+    one, another = (StatevectorSimulator(batch=batch).run(circuit, shots=3000, seed=8) for batch in (None, 3000))
+    assert one == another
 
 
 def test_golden_random_numbers_and_counts():
