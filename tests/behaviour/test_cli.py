@@ -324,6 +324,16 @@ def test_zipped_axes_and_axes_in_files(call, folder):
     assert [(p["theta"], p["depth"], p["depth_squared"]) for p in json.loads(out)["points"]] == [(1, 3, 9), (2, 4, 16)]
 
 
+def test_a_byte_order_mark_as_editors_on_windows_write_it_is_no_text(call, folder):
+    (folder / "x.txt").write_text("1\n2\n", encoding="utf-8-sig")
+    _, out, _ = call("sweep model.py:energy --zip theta=@x.txt --zip depth=3,4 --workers 1 --json")
+    assert [p["theta"] for p in json.loads(out)["points"]] == [1, 2]
+    (folder / "marked.qasm").write_text(
+        "OPENQASM 2.0;\nqreg q[1];\ncreg c[1];\nmeasure q -> c;\n", encoding="utf-8-sig"
+    )
+    assert call("run marked.qasm --workers 0")[0] == 0
+
+
 def test_what_a_target_prints_is_no_data(call):
     code, out, err = call("sweep model.py:root --grid x=1,4 --workers 1 --json")
     assert [point["root"] for point in json.loads(out)["points"]] == [1, 2]

@@ -800,7 +800,7 @@ def told_type(x):
     ("values", "called_with", "dtype"),
     [
         ([0, 0.5], ["int 0", "float 0.5"], "float64"),
-        ([np.int64(0), 0.5, np.float32(2)], ["int64 0", "float 0.5", "float32 2.0"], "float64"),
+        ([np.int64(0), 0.5, np.float64(2)], ["int 0", "float 0.5", "float 2.0"], "float64"),
         ([0, 2**70], ["int 0", f"int {2**70}"], "object"),
         ([True, 2], ["bool True", "int 2"], "object"),
         (["a", 1], ["str a", "int 1"], "object"),

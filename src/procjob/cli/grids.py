@@ -90,7 +90,7 @@ def _from_file(name: str, path: Path) -> Any:
     try:
         if path.suffix == ".npy":
             return np.load(path, allow_pickle=False)
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:  # editors on Windows write a mark in front
             text = file.read(_MOST + 1)
     except FileNotFoundError:
         raise Usage(f"axis {name}: there is no file {path}") from None

@@ -34,7 +34,7 @@ def read_program(path: Path) -> QuantumCircuit:
         OSError: it cannot be read.
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:  # editors on Windows write a mark in front
             text = file.read(_MOST + 1)
         if len(text) > _MOST:
             raise ValueError(f"it has more than {_MOST:,} characters")

@@ -516,26 +516,35 @@ def axis(name: str, values: Any) -> Column:
 
 def column(values: Iterable[Any]) -> Column:
     """Return values as an array: of numbers if all are of one kind that arrays hold exactly, else of objects."""
-    if isinstance(values, np.ndarray) and values.dtype.kind in "biufc" and values.ndim == 1:
-        return values.copy()
-    is_plain = isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind not in "mM"
-    listed = values.tolist() if is_plain else list(values)  # type: ignore[attr-defined]  # an array; of times it would give ints
+    array = values if type(values) is np.ndarray and values.ndim == 1 else None  # one of another class may have a mask
+    if array is not None and array.dtype.kind in "biufc":
+        return array.copy()
+    # Of times tolist would give ints.
+    listed = list(values) if array is None or array.dtype.kind in "mM" else array.tolist()
     kinds = set(map(type, listed))
-    if len(kinds) == 1:
-        kind = kinds.pop()
-        plain = issubclass(kind, (np.number, np.bool_)) and not issubclass(kind, np.timedelta64)
-        if kind in (float, bool, complex) or plain:
+    if any(issubclass(kind, (np.number, np.bool_)) for kind in kinds):
+        if len(kinds) == 1 and _is_number(listed[0]):
             return np.array(listed)
-        if kind is int and min(listed) >= -(1 << 63) and max(listed) < 1 << 63:
-            return np.array(listed, dtype=np.int64)
+        # As an array would give them: what a value is must not depend on those beside it.
+        listed = [value.item() if _is_number(value) else value for value in listed]
+        kinds = set(map(type, listed))
+    if kinds in ({float}, {bool}, {complex}):
+        return np.array(listed)
+    if kinds == {int} and min(listed) >= -(1 << 63) and max(listed) < 1 << 63:
+        return np.array(listed, dtype=np.int64)
     out = np.empty(len(listed), dtype=object)
     for number, value in enumerate(listed):  # one by one: a slice would unpack lists
         out[number] = value
     return out
 
 
-#: What may be infinite, or no number, or no time.
-_FINITE = (Number, np.datetime64)
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number or bool of NumPy's."""
+    return isinstance(value, (np.number, np.bool_)) and not isinstance(value, np.timedelta64)
+
+
+#: What may be infinite, or no number, or no time, or masked.
+_FINITE = (Number, np.datetime64, np.ndarray)
 
 
 def check_finite(values: Column, what: str, first: int = 0) -> None:
@@ -560,7 +569,8 @@ def check_finite(values: Column, what: str, first: int = 0) -> None:
 
 def _is_finite(value: Any) -> bool:
     try:
-        return bool(np.isfinite(value))  # of a time: whether it is one
+        # Of a time: whether it is one. An array of one dimension or more may be padded with NaN.
+        return bool(getattr(value, "ndim", 0) or np.isfinite(value))
     except TypeError:  # a whole number beyond 64 bits, a fraction, a decimal
         return not isinstance(value, Decimal) or value.is_finite()
 

@@ -383,9 +383,10 @@ class SweepResult:
         """Return the points at some positions, in that order.
 
         Args:
-            positions: in the flat order of the points.
+            positions: in the flat order of the points, or a mask, as an array takes them.
             points: what they are then; None: they in one dimension.
         """
+        positions = np.arange(len(self))[positions]
         failed = np.flatnonzero(np.isin(positions, list(self.errors)))
         return replace(
             self,

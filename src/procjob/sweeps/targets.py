@@ -324,13 +324,18 @@ def _together(run: Callable[[], dict[str, Column]], count: int) -> Outcome:
 def _arrays(found: Any, name: str, count: int) -> dict[str, Column]:
     """Return what a vectorized function has returned as columns."""
     given = found if isinstance(found, Mapping) else {name: found}
-    columns = {str(key): np.asarray(value) for key, value in given.items()}
+    columns = {
+        str(key): value if isinstance(value, np.ma.MaskedArray) else np.asarray(value) for key, value in given.items()
+    }
     for key, column in columns.items():
         if column.ndim == 0 or len(column) != count:
             raise ValueError(
                 f"{name} got {count} points and returned {key} of shape {column.shape}; the first axis must be the points"
             )
-    return {key: column if column.dtype.kind in "biufc" else exact(unpacked(column)) for key, column in columns.items()}
+    return {
+        key: column if column.dtype.kind in "biufc" and type(column) is np.ndarray else exact(list(column))
+        for key, column in columns.items()
+    }
 
 
 #: A sweep of the same circuit at other points is not compiled again.

@@ -179,3 +179,11 @@ def test_what_a_vectorized_function_finds_does_not_depend_on_the_points_beside(v
     for name in ("type", "value"):
         assert same(combined([found[name] for found in apart]), combined([together[name]]))
     assert together["type"].tolist() == ["int64" if type(value) is int else "float64" for value in values]
+
+
+def test_what_a_vectorized_function_has_masked_is_masked():
+    target = VectorizedTarget(lambda x: np.ma.array(x, mask=x > 1), None)
+    target.check(["x"])
+    found = target.run({"x": np.array([1.0, 2.0])}, 1, stop_at_error=True).columns["value"]
+    assert found.tolist() == [1.0, np.ma.masked]
+    assert target.run({"x": np.array([0.0, 1.0])}, 1, stop_at_error=True).columns["value"].dtype == np.float64

@@ -114,6 +114,21 @@ def test_values_of_axes_keep_what_they_are():
     assert found[0]["lists"] == [1, 2]
 
 
+def test_what_a_value_of_numpy_is_does_not_depend_on_those_beside_it():
+    values = [np.float32(0.5), np.int64(3), np.bool_(True), np.longdouble(2), np.timedelta64(1, "s"), np.str_("a")]
+    together = [{"x": value} for value in values] + [{"x": None}]
+    alone = [point for value in values for point in as_points([{"x": value}])]
+    assert same(list(as_points(together))[:-1], alone)
+    assert same(list(as_points(iter(together)))[:-1], alone)
+    assert [type(point["x"]) for point in alone[:3]] == [float, int, bool]
+
+
+def test_an_array_with_a_mask_that_hides_nothing_is_an_axis_of_numbers():
+    points = grid(x=np.ma.array([1.0, 2.0]))
+    assert [type(values) for values in points.columns(0, 2).values()] == [np.ndarray]
+    assert list(points) == [{"x": 1.0}, {"x": 2.0}]
+
+
 def test_an_axis_is_a_copy():
     values = np.array([1.0, 2.0])
     points = grid(x=values)
@@ -213,6 +228,7 @@ BAD = [
     (lambda: grid(x=["a", math.nan]), ValueError, "axis x has nan at position 1"),
     (lambda: grid(x=[complex(0, math.nan)]), ValueError, "axis x has .* at position 0"),
     (lambda: grid(x=np.array([1, np.inf], dtype=np.float32)), ValueError, "axis x has .*inf.* at position 1"),
+    (lambda: grid(x=np.ma.array([1, 2], mask=[False, True])), ValueError, "axis x has masked at position 1; every number"),
     (lambda: grid(x=[Decimal(1), Decimal("Infinity")]), ValueError, "axis x has Decimal.* at position 1"),
     (lambda: grid(x=1), TypeError, r"axis x must be a list or an array of values, not 1; for one value: \[value\]"),
     (lambda: grid(x="abc"), TypeError, "axis x must be a list or an array of values, not 'abc'"),

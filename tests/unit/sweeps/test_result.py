@@ -135,6 +135,13 @@ def test_failed_are_the_points_that_failed_with_their_errors(partial, result):
     assert result.failed.to_pandas().empty
 
 
+def test_positions_are_those_of_an_array_and_errors_come_along(partial):
+    for positions in ([1], np.array([1 - len(partial)]), np.arange(len(partial)) == 1):
+        found = partial.take(positions)
+        assert found["depth"].tolist() == [2]
+        assert found.errors == {0: partial.errors[1]}
+
+
 def test_failed_of_a_selection_has_the_selected_axis(partial):
     failed = partial.sel(depth=2).failed
     assert failed["depth"].tolist() == [2]
