@@ -233,6 +233,19 @@ def test_what_a_task_prints_logs_and_warns_reaches_its_job_while_it_runs(capfd, 
     assert job.job_id() in record.getMessage()
 
 
+def test_a_warning_is_in_the_logs_of_each_job_that_warns():
+    def simulate(_):
+        for _ in range(2):
+            warnings.warn("too few shots", RuntimeWarning, stacklevel=1)
+
+    with warnings.catch_warnings(record=True) as shown, procjob.Backend(simulate, workers=1) as backend:
+        warnings.simplefilter("always")
+        jobs = [backend.run(n) for n in range(3)]
+        procjob.wait(jobs)
+    assert [[log.text for log in job.logs()] for job in jobs] == [["too few shots"]] * 3  # once for each place, as ever
+    assert len(shown) == 3
+
+
 def test_a_broken_log_call_ends_no_task_and_is_told_on_stderr():
     def simulate(value):
         logging.getLogger("mine").error("%d photons", "many")

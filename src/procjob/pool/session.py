@@ -190,6 +190,11 @@ def capture_warnings() -> None:
     warnings.showwarning = show_warning
 
 
+def forget_warnings() -> None:
+    """Worker: forget which places have warned, so that each job hears of its own; the filters stay as they are."""
+    warnings.simplefilter("default", append=True)  # it is there, and is not put in twice
+
+
 def show_warning(  # noqa: PLR0917  (the signature of the function that it replaces)
     message: Warning | str,
     category: type[Warning],

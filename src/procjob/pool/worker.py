@@ -149,6 +149,7 @@ class Worker:
                         self._mark.set(task, attempt)
                         if message.announced:
                             self._channel.send(wire.Started(task, attempt))
+                            session.forget_warnings()
                         if not self._run(task, attempt, body):
                             return 0
                     del body
