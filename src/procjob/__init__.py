@@ -113,4 +113,4 @@ if not TYPE_CHECKING:  # a type checker that sees it takes every misspelt name f
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_HOME]
+    return [*{*globals(), *_HOME}]

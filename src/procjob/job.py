@@ -327,7 +327,7 @@ class Job(JobV1):
         self.future.add_done_callback(lambda _: run_logged(fn, self))
 
     def on_status(self, fn: Callable[[JobStatus], object]) -> None:
-        """Call ``fn(status)`` in the dispatcher thread at each change of status from now on, or soon if it is final."""
+        """Call ``fn(status)`` in the dispatcher thread at each change of status from now on, QUEUED first, or soon if it is final."""
         checks.call("fn", fn)
         with _shared.lock:
             self._on_status += (fn,)

@@ -80,7 +80,10 @@ def add_execution(command: argparse.ArgumentParser, *, of: str) -> None:
     """Add the options of what executes."""
     command.add_argument("--seed", type=whole(0), metavar="N", help="seed of all random numbers")
     command.add_argument(
-        "--workers", type=whole(0), metavar="N", help="number of worker processes; 0: none (default: the cores granted)"
+        "--workers",
+        type=whole(0),
+        metavar="N",
+        help="number of worker processes; 0: none (default: PROCJOB_WORKERS, or the cores granted)",
     )
     command.add_argument("--time-limit", type=seconds, metavar="SECONDS", help=f"stop a {of} that executes for longer")
     command.add_argument(

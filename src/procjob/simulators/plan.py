@@ -243,7 +243,8 @@ def compile(circuit: Circuit, noise: NoiseModel | None = None) -> Plan:  # noqa:
     """Compile a circuit. Pure: the same circuit and noise give the same plan.
 
     Raises:
-        TypeError: it is no `Circuit`.
+        TypeError: it is no `Circuit`, or the noise no `NoiseModel`.
+        ValueError: the noise does not fit a gate, see `NoiseModel.depolarizing`.
         MemoryError: its states, and so the tables of the plan, do not fit in memory.
 
     Example:
@@ -252,6 +253,8 @@ def compile(circuit: Circuit, noise: NoiseModel | None = None) -> Plan:  # noqa:
     """
     if not isinstance(circuit, Circuit):
         raise TypeError(f"circuit must be a Circuit, not {circuit!r}; procjob.qiskit converts those of Qiskit")
+    if noise is not None and not isinstance(noise, NoiseModel):
+        raise TypeError(f"noise must be a NoiseModel or None, not {noise!r}")
     check_state(circuit.num_qubits)
     model = NoiseModel() if noise is None else noise
     parameters = circuit.parameters

@@ -176,8 +176,9 @@ def test_a_noise_model_that_makes_no_sense_is_refused(make, message):
         (lambda: NoiseModel().pauli([("X", 0.1)]), "a mapping such as"),
         (lambda: NoiseModel().depolarizing("0.1"), "a probability must be a real number, not '0.1'"),
         (lambda: StatevectorSimulator(noise="depolarizing"), "must be a NoiseModel or None, not 'depolarizing'"),
+        (lambda: compile(Circuit(1).h(0), 0.01), "must be a NoiseModel or None, not 0.01"),
     ],
-    ids=["gates in text", "a number of gates", "a list", "text", "no model"],
+    ids=["gates in text", "a number of gates", "a list", "text", "no model", "a plan with no model"],
 )
 def test_noise_of_a_wrong_type_is_refused(make, message):
     with pytest.raises(TypeError, match=message):
