@@ -9,7 +9,7 @@ from concurrent.futures import wait as wait_as_python_does
 import pytest
 
 from procjob.pool.futures import SteadyFuture
-from procjob.pool.watching import wait_for
+from procjob.pool.watching import wait_for, watch
 
 DEADLINE = 10.0
 
@@ -83,6 +83,33 @@ def test_it_returns_with_a_cancel_of_which_the_executor_has_not_heard_yet():
     thread.join(DEADLINE)
     left, _ = thread.is_alive(), future.set_running_or_notify_cancel()
     assert not left
+
+
+def test_it_returns_while_a_callback_of_the_future_waits_for_who_has_waited():
+    future, returned = Future(), threading.Event()
+    future.add_done_callback(lambda _: returned.wait(DEADLINE))
+    waiter = threading.Thread(target=wait_for, args=([future],))
+    waiter.start()
+    waiter.join(0.05)
+    settler = threading.Thread(target=future.set_result, args=(1,))
+    settler.start()
+    waiter.join(DEADLINE / 2)
+    left, _ = waiter.is_alive(), returned.set()
+    settler.join(DEADLINE)
+    assert not left
+
+
+@pytest.mark.parametrize(
+    "end",
+    [lambda future: future.set_result(1), lambda future: future.cancel() and future.set_running_or_notify_cancel()],
+    ids=["result", "cancel"],
+)
+def test_the_end_of_a_future_of_the_standard_library_is_told_once(end):
+    future, told = Future(), []
+    watch(future, told.append)
+    watch(future, told.append)()
+    end(future)
+    assert told == [future]
 
 
 @pytest.mark.parametrize(("return_when", "enough"), [(ALL_COMPLETED, 3), (FIRST_COMPLETED, 1), (FIRST_EXCEPTION, 2)])

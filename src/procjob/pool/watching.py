@@ -24,31 +24,47 @@ class _Watcher:
         self.add_result = self.add_exception = self.add_cancelled = fn
 
 
+class _Once:
+    """Calls a function when it is called first."""
+
+    def __init__(self, fn: Callable[[Future[Any]], object]) -> None:
+        self._left = [fn]
+
+    def __call__(self, future: Future[Any]) -> None:
+        try:
+            fn = self._left.pop()
+        except IndexError:
+            return
+        fn(future)
+
+
 def watch(future: Future[Any], fn: Callable[[Future[Any]], object]) -> Callable[[], None]:
-    """Have ``fn(future)`` called when a future becomes final, in the thread that makes it so; if it is ours, under its lock.
+    """Have ``fn(future)`` called when a future becomes final, in the thread that makes it so, as a rule under its lock.
 
     Returns:
         What ends that.
     """
     inside: Any = future  # its stubs leave some of it out
-    condition = inside._condition
-    entry: Any = _Watcher(fn)
+    condition, waiters = inside._condition, inside._waiters
     if isinstance(future, TaskFuture | SteadyFuture):
-        entries = inside._waiters
-    else:  # those of the standard library tell of a cancel late or never, but for their callbacks
-        entries, entry = inside._done_callbacks, fn
+        tell, callbacks = fn, []
+    else:  # those of the standard library tell their waiters of a cancel late or never, but their callbacks at once
+        tell, callbacks = _Once(fn), inside._done_callbacks
+    watcher: Any = _Watcher(tell)
     with condition:  # nothing is called: a signal handler that waits there would hold up whoever settles this future
         watched = future._state in (PENDING, RUNNING)
         if watched:
-            entries += [entry]
+            waiters += [watcher]
+            callbacks += [tell]
     if not watched:
         fn(future)
 
     def end() -> None:
         with contextlib.suppress(ValueError), condition:  # it is gone
+            waiters.remove(watcher)
             # The callbacks of one that is final are being called, one after the other: a removal would skip one.
-            if entry is not fn or future._state in (PENDING, RUNNING):
-                entries.remove(entry)
+            if future._state in (PENDING, RUNNING):
+                callbacks.remove(tell)
 
     return end
 
