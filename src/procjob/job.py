@@ -448,7 +448,7 @@ async def _ended(future: Future[Any]) -> None:
     loop, final = asyncio.get_running_loop(), asyncio.Event()
 
     def tell(_: object) -> None:
-        with contextlib.suppress(Exception):  # the loop was closed meanwhile: nobody waits any more
+        with contextlib.suppress(Exception):  # a loop that was closed meanwhile, say, must not disturb whoever ends it
             loop.call_soon_threadsafe(final.set)
 
     end = watch(future, tell)

@@ -62,12 +62,17 @@ def test_a_wait_whose_time_runs_out_leaves_nothing_in_the_futures(return_when):
     assert all(future._waiters == future._done_callbacks == [] for future in futures)
 
 
-def test_a_wait_leaves_nothing_in_a_future_of_ours_that_ends_meanwhile():
-    future = SteadyFuture()
+def waiting_for(future):
     thread = threading.Thread(target=wait_for, args=([future],))
     thread.start()
     thread.join(0.05)
     assert thread.is_alive()
+    return thread
+
+
+def test_a_wait_leaves_nothing_in_a_future_of_ours_that_ends_meanwhile():
+    future = SteadyFuture()
+    thread = waiting_for(future)
     future.set_result(None)
     thread.join(DEADLINE)
     assert future._waiters == []
@@ -75,10 +80,7 @@ def test_a_wait_leaves_nothing_in_a_future_of_ours_that_ends_meanwhile():
 
 def test_it_returns_with_a_cancel_of_which_the_executor_has_not_heard_yet():
     future = Future()
-    thread = threading.Thread(target=wait_for, args=([future],))
-    thread.start()
-    thread.join(0.05)
-    assert thread.is_alive()
+    thread = waiting_for(future)
     future.cancel()
     thread.join(DEADLINE)
     left, _ = thread.is_alive(), future.set_running_or_notify_cancel()
@@ -88,9 +90,7 @@ def test_it_returns_with_a_cancel_of_which_the_executor_has_not_heard_yet():
 def test_it_returns_while_a_callback_of_the_future_waits_for_who_has_waited():
     future, returned = Future(), threading.Event()
     future.add_done_callback(lambda _: returned.wait(DEADLINE))
-    waiter = threading.Thread(target=wait_for, args=([future],))
-    waiter.start()
-    waiter.join(0.05)
+    waiter = waiting_for(future)
     settler = threading.Thread(target=future.set_result, args=(1,))
     settler.start()
     waiter.join(DEADLINE / 2)
