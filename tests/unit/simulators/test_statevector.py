@@ -67,19 +67,19 @@ def test_every_batch_size_gives_the_same_bits(num_qubits, phases, precision):
 @pytest.mark.parametrize("angle", [0.7, Parameter("t[3]")], ids=["constant", "parameter"])
 @pytest.mark.parametrize(("name", "targets"), [("ry", [3]), ("rxx", [8, 0]), ("unitary", [1, 9, 4])])
 def test_a_gate_with_many_controls_is_one_with_a_bit_that_says_whether_all_are_1(name, targets, angle, precision):
-    controls = [2, 5, 6, 7, 10]
+    controls = [2, 5, 6, 7, 10, 11]
 
     def circuit(*, many):
-        made = ansatz(11, phases=True)
+        made = ansatz(12, phases=True)
         made.num_qubits += 1
         if not many:
-            made.mcx(controls, 11)
-        chosen = controls if many else [11]
+            made.mcx(controls, 12)
+        chosen = controls if many else [12]
         if name == "unitary":
             made.unitary(np.linalg.qr(np.random.default_rng(1).normal(size=(8, 8)))[0], targets, controls=chosen)
         else:
             made.gate(name, targets, [angle], controls=chosen)
-        return made.h(3).cx(3, 8) if many else made.mcx(controls, 11).h(3).cx(3, 8)
+        return made.h(3).cx(3, 8) if many else made.mcx(controls, 12).h(3).cx(3, 8)
 
     values = points(circuit(many=True), 5)
     options = {"parameters": values, "shots": None, "precision": precision}
