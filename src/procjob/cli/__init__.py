@@ -1,8 +1,8 @@
 """The command line ``procjob``.
 
-    main ──> parser ──> run, sweep                          (running, sweeping; grids and programs read what they are given)
-                    ├─> jobs, show, status, export, plot    (listing, exporting; records is what is written of a result)
-                    └─> doctor
+    main ──> commands ──> run, sweep                          (running, sweeping; grids and programs read what they are given)
+                      ├─> jobs, show, status, export, plot    (listing, exporting; records is what is written of a result)
+                      └─> doctor
 
 Data goes to stdout, everything else to stderr. Exit codes: 0; 1: a job or point failed; 2: what was given cannot be used;
 130: interrupted. NumPy and Qiskit are imported by the command that needs them, so that ``--help`` is quick.
@@ -13,7 +13,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from procjob.cli.options import Usage, in_words_of_options, parser
+from procjob.cli.commands import parser
+from procjob.cli.options import Usage, in_words_of_options
 from procjob.cli.output import Output, Unwritable, complain, finish
 from procjob.cli.signals import second_ctrl_c_ends
 from procjob.errors import StoreError
