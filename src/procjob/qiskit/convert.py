@@ -216,12 +216,17 @@ class _Converter:
         if isinstance(gate, ControlledGate):
             base, controls, qubits = gate.base_gate, qubits[: gate.num_ctrl_qubits], qubits[gate.num_ctrl_qubits :]
             open_controls = [q for n, q in enumerate(controls) if not gate.ctrl_state >> n & 1]
-        known = self._known(base, gate.params)
-        if known is None or base.num_qubits != len(qubits):  # several targets, as of an MCMTGate
+        is_unitary = isinstance(base, UnitaryGate) and base.num_qubits
+        known = None if is_unitary else self._known(base, gate.params)
+        if not (is_unitary or known) or base.num_qubits != len(qubits):  # several targets, as of an MCMTGate
             return False
         for qubit in open_controls:
             self._append_gate("x", [qubit], [], [], condition)
-        self._append_gate(known[0], qubits, known[1], controls, condition)
+        if known is None:
+            self.target.unitary(base.to_matrix(), qubits, controls=controls)
+            self._conditioned(condition)
+        else:
+            self._append_gate(known[0], qubits, known[1], controls, condition)
         for qubit in open_controls:
             self._append_gate("x", [qubit], [], [], condition)
         return True
@@ -232,19 +237,24 @@ class _Converter:
         if not isinstance(gate, Gate):
             raise self._unsupported(operation)
         try:
-            for modifier in operation.modifiers:
+            # Controls last, where it is the same: Qiskit loses the phase of a cu when it inverts one with further controls.
+            for modifier in sorted(operation.modifiers, key=lambda modifier: isinstance(modifier, ControlModifier)):
                 if isinstance(modifier, ControlModifier):
                     gate = gate.control(modifier.num_ctrl_qubits, ctrl_state=modifier.ctrl_state, annotated=False)
                 elif isinstance(modifier, InverseModifier):
                     gate = gate.inverse()
-                else:
+                elif float(modifier.power).is_integer():
                     gate = gate.power(modifier.power)
+                else:  # the principal root of its matrix: half the angle of a rotation may be another root
+                    gate = Gate.power(gate, modifier.power)
         except (TypeError, QiskitError):  # as of a permutation under controls, or of a power with a free parameter
             raise self._unsupported(operation) from None
         return gate
 
     def _known(self, gate: Gate, params: Sequence[Any]) -> tuple[str, list[Angle]] | None:
         """Our name and angles of a gate without its controls; `params` are those that it has with them."""
+        if isinstance(gate, UnitaryGate):  # on no qubits, as of a power of a global phase
+            return "gphase", [float(np.angle(gate.to_matrix().item()))]
         if not isinstance(gate, _CLASSES.get(gate.name, ())):
             return None
         angles = [angle_of(p) for p in params] if gate.name in NAMES or gate.name in _REWRITTEN else []
@@ -275,7 +285,7 @@ class _Converter:
         condition: _Condition | None,
     ) -> None:
         try:
-            definition = None if isinstance(operation, UnitaryGate) else getattr(operation, "definition", None)
+            definition = getattr(operation, "definition", None)
             matrix: Any = operation.to_matrix() if definition is None else None
         except (AttributeError, TypeError, QiskitError):  # TypeError: of a matrix with a free parameter
             raise self._unsupported(operation) from None

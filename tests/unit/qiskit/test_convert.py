@@ -17,9 +17,11 @@ from qiskit.circuit import (
 from qiskit.circuit.library import (
     C3XGate,
     CUGate,
+    GlobalPhaseGate,
     HamiltonianGate,
     MCMTGate,
     PermutationGate,
+    PhaseGate,
     QFTGate,
     RXGate,
     SGate,
@@ -137,6 +139,22 @@ def test_gates_with_modifiers_are_the_same_operator_and_keep_their_parameters():
     assert converted.parameters == ("angle",)
     bound = converted.bind({"angle": 0.7})
     np.testing.assert_allclose(operator_of(bound), Operator(circuit.assign_parameters([0.7])).data, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [AnnotatedOperation(CUGate(-3.1, 4.8, -1.4, -0.4), [ControlModifier(1), InverseModifier()]),
+     AnnotatedOperation(PhaseGate(4.0), [PowerModifier(0.5)]),
+     AnnotatedOperation(GlobalPhaseGate(0.3), [PowerModifier(2), ControlModifier(1)]),
+     AnnotatedOperation(PhaseGate(4.0), [ControlModifier(2, ctrl_state=1), PowerModifier(-0.5)]),
+     AnnotatedOperation(C3XGate().control(1), [PowerModifier(0.5), ControlModifier(2)]),
+     UnitaryGate(random_unitary(8, seed=1)).control(3, ctrl_state=4)],
+)  # fmt: skip
+def test_powers_and_controls_of_gates_are_those_of_their_matrices(gate):
+    circuit = QuantumCircuit(gate.num_qubits)
+    circuit.append(gate, range(gate.num_qubits))
+    assert_same(circuit)
+    assert len(from_qiskit(circuit)) <= 5  # the gate, and what opens controls
 
 
 def test_parameters_stay_free_and_keep_their_names_and_formulas():
@@ -305,6 +323,7 @@ def test_what_the_simulator_does_not_have_is_named():
 @pytest.mark.parametrize(
     "gate",
     [AnnotatedOperation(UGate(Parameter("angle"), 0.1, 0.2), [PowerModifier(2)]),
+     AnnotatedOperation(RXGate(Parameter("angle")), [PowerModifier(0.5)]),
      AnnotatedOperation(Gate("black box", 1, []), [InverseModifier()]),
      HamiltonianGate(np.eye(2), time=Parameter("time"))],
 )  # fmt: skip
