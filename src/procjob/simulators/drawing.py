@@ -53,7 +53,8 @@ def _cells(column: Sequence[Operation]) -> dict[int, str]:
         if op.condition is not None:
             label += f" if c{list(op.condition.clbits)}=={op.condition.value}"
         cells |= dict.fromkeys(op.controls, "●")
-        for index, qubit in enumerate(op.targets):
-            numbered = len(op.targets) > 1 and op.name != "barrier"
+        targets = op.targets or op.controls[:1]  # a global phase under controls has no other place
+        for index, qubit in enumerate(targets):
+            numbered = len(targets) > 1 and op.name != "barrier"
             cells[qubit] = f"{label}:{index}" if numbered else label
     return cells

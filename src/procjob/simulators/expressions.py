@@ -379,16 +379,14 @@ def checked_number(value: object, what: str, otherwise: str = "") -> float:
     """
     if isinstance(value, np.ndarray) and not value.ndim:
         value = value[()]
-    if (
-        isinstance(value, (str, bytes, complex, np.complexfloating))
-        or not hasattr(value, "__float__")
-        or getattr(value, "ndim", False)
-    ):
-        raise TypeError(f"{what} must be a real number{otherwise}, not {value!r}")
     try:
-        number = float(value) + 0.0  # -0.0 becomes 0.0: what is equal has the same bits
+        if isinstance(value, (str, bytes, complex, np.complexfloating)) or getattr(value, "ndim", False):
+            raise TypeError
+        number = float(value) + 0.0  # type: ignore[arg-type]  # -0.0 becomes 0.0: what is equal has the same bits
     except OverflowError:
         number = math.inf
+    except TypeError:  # also of what is a number at other times, such as a parameter of Qiskit's
+        raise TypeError(f"{what} must be a real number{otherwise}, not {value!r}") from None
     if not math.isfinite(number):
         raise ValueError(f"{what} must be finite, not {number}; look where it was computed")
     return number

@@ -194,7 +194,7 @@ def checked_values(parameters: Parameters | None, names: Sequence[str]) -> tuple
 
     Raises:
         TypeError: it is not numeric.
-        ValueError: a parameter is missing (it is named) or unknown, a shape does not fit, or a value is NaN or infinite.
+        ValueError: a parameter is missing (it is named) or unknown, a shape does not fit, or a value is NaN, infinite or masked.
     """
     if parameters is None:
         if names:
@@ -245,6 +245,8 @@ def _from_array(parameters: ArrayLike, names: Sequence[str]) -> tuple[Reals, tup
 
 
 def _real(value: ArrayLike) -> Reals:
+    if np.ma.is_masked(value):  # what stands under a mask is no value
+        raise ValueError("parameter values must not be masked; leave the masked points out")
     try:
         array = np.asarray(value)
     except ValueError as exc:  # rows of different lengths
@@ -266,8 +268,8 @@ def initial_states(
         dtype: of the amplitudes.
 
     Raises:
-        TypeError: it is one number, but no integer.
-        ValueError: the shape does not fit, it is not normalised (its norm is said), or not finite.
+        TypeError: it is one number, but no integer, or text.
+        ValueError: the shape does not fit, it is not normalised (its norm is said), not finite, or masked.
     """
     size = 1 << num_qubits
     if state is None or np.ndim(state) == 0:
@@ -280,6 +282,10 @@ def initial_states(
         out[0, number] = 1
         return out
     array = np.asarray(state)
+    if array.dtype.kind in "SU":
+        raise TypeError(f"initial_state must be the number of a basis state, or amplitudes, not {state!r:.200}")
+    if np.ma.is_masked(state):
+        raise ValueError("initial_state must not be masked; put 0 where an amplitude is 0")
     is_single = np.result_type(array.dtype, np.complex64) == np.complex64
     tolerance = 1e-5 if is_single else 1e-8
     given = array.astype(np.complex128)

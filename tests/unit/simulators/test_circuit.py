@@ -136,6 +136,11 @@ def test_the_matrix_of_a_gate_is_unitary_for_all_points_at_once(gate):
             np.testing.assert_allclose(np.diag(inner), np.exp(1j * angles[0, point] * np.array(gate.phases)))
 
 
+def test_a_drawing_shows_the_angle_of_a_controlled_phase():
+    circuit = Circuit(2).gate("gphase", [], [0.5], controls=[0, 1])
+    assert circuit.draw().splitlines() == ["q0: ─gphase(0.5)─", "          │", "q1: ──────●──────"]
+
+
 def test_a_drawing_shows_controls_crossed_lines_and_conditions():
     circuit = Circuit(3, 1).h(0).cx(0, 2).barrier().swap(0, 1).measure(0, 0).x(2).c_if(0).reset(1)
     assert circuit.draw().splitlines() == [
@@ -145,6 +150,16 @@ def test_a_drawing_shows_controls_crossed_lines_and_conditions():
         "        │  │",
         "q2: ────x──░───────────────x if c[0]==1─",
     ]
+
+
+class OtherParameter:
+    """Such as Qiskit's: a number once it is bound."""
+
+    def __float__(self) -> float:
+        raise TypeError("not numeric")
+
+    def __repr__(self) -> str:
+        return "other"
 
 
 BAD = {
@@ -178,6 +193,11 @@ BAD = {
     "qubits that are no sequence": (lambda: Circuit(2).unitary(np.eye(2), 0), TypeError, r"such as \[0\], not 0"),
     "targets that are no sequence": (lambda: Circuit(2).gate("x", 0), TypeError, r"such as \[0\], not 0"),
     "an array as angle": (lambda: Circuit(1).rx(np.array([1.0]), 0), TypeError, r"not array\(\[1.\]\)"),
+    "a number that is open": (
+        lambda: Circuit(1).rx(OtherParameter(), 0),
+        TypeError,
+        "angle of rx must be .* an expression of parameters, not other",
+    ),
     "too large an angle": (lambda: Circuit(1).rx(10**400, 0), ValueError, "finite"),
     "a complex angle": (lambda: Circuit(1).rx(np.complex128(1j), 0), TypeError, "1j"),
     "unknown gate": (lambda: Circuit(1).gate("hh", [0]), ValueError, "no gate 'hh'"),
