@@ -28,9 +28,11 @@ from qiskit.circuit import (
     Measure,
     Reset,
 )
-from qiskit.circuit.library import UnitaryGate
+from qiskit.circuit.library import PermutationGate, UnitaryGate
 from qiskit.circuit.library.standard_gates import get_standard_gate_name_mapping
 from qiskit.exceptions import QiskitError
+from qiskit.quantum_info import Clifford
+from qiskit.synthesis import synth_permutation_basic
 
 from procjob.qiskit.expressions import angle_of
 from procjob.simulators.circuit import Circuit
@@ -169,6 +171,15 @@ def _add_registers(target: Circuit, circuit: QuantumCircuit) -> dict[Clbit, int]
     return index
 
 
+def _definition(operation: Any) -> QuantumCircuit | None:
+    """The circuit that an instruction is made of, if it has one; two of Qiskit's have a matrix, of 12 qubits 256 MB, instead."""
+    if isinstance(operation, PermutationGate):
+        return synth_permutation_basic(operation.pattern)
+    if isinstance(operation, Clifford):
+        return operation.to_circuit()
+    return getattr(operation, "definition", None)
+
+
 @dataclass(slots=True)
 class _Converter:
     target: Circuit
@@ -285,7 +296,7 @@ class _Converter:
         condition: _Condition | None,
     ) -> None:
         try:
-            definition = getattr(operation, "definition", None)
+            definition = _definition(operation)
             matrix: Any = operation.to_matrix() if definition is None else None
         except (AttributeError, TypeError, QiskitError):  # TypeError: of a matrix with a free parameter
             raise self._unsupported(operation) from None

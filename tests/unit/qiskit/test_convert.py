@@ -31,7 +31,7 @@ from qiskit.circuit.library import (
     get_standard_gate_name_mapping,
 )
 from qiskit.circuit.random import random_circuit
-from qiskit.quantum_info import Operator, random_unitary
+from qiskit.quantum_info import Operator, random_clifford, random_unitary
 
 from procjob.qiskit import expressions, from_qasm2, from_qiskit
 from procjob.simulators import expressions as parameters
@@ -155,6 +155,14 @@ def test_powers_and_controls_of_gates_are_those_of_their_matrices(gate):
     circuit.append(gate, range(gate.num_qubits))
     assert_same(circuit)
     assert len(from_qiskit(circuit)) <= 5  # the gate, and what opens controls
+
+
+@pytest.mark.parametrize("gate", [PermutationGate([2, 3, 1, 0]), random_clifford(4, seed=1)])
+def test_permutations_and_cliffords_are_converted_without_their_matrices(gate):
+    circuit = QuantumCircuit(5)
+    circuit.append(gate, [4, 0, 2, 1])
+    assert_same(circuit)
+    assert not {"unitary"} & {operation.name for operation in from_qiskit(circuit).operations}
 
 
 def test_parameters_stay_free_and_keep_their_names_and_formulas():
