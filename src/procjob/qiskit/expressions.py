@@ -16,7 +16,7 @@ import numpy as np
 from qiskit.circuit import Parameter as QiskitParameter
 from qiskit.circuit import ParameterExpression
 
-from procjob.simulators.expressions import Angle, Parameter, evaluate
+from procjob.simulators.expressions import Angle, Expression, Parameter, evaluate
 
 #: Largest relative difference from Qiskit's value that is taken for rounding (Qiskit 1.x prints 15 digits).
 TOLERANCE = 1e-12
@@ -41,6 +41,7 @@ _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "exp": np.exp,
     "log": np.log,
     "sqrt": np.sqrt,
+    "sign": lambda value: value.sign() if isinstance(value, Expression) else float(np.sign(value)),
     "abs": abs,
     "Abs": abs,
     "conj": lambda value: value,  # parameters are real
@@ -63,7 +64,8 @@ def angle_of(value: object) -> Angle:
     if isinstance(value, QiskitParameter):
         return Parameter(value.name)
     renamed = {parameter: QiskitParameter(f"p{index}") for index, parameter in enumerate(parameters)}
-    names = {plain.name: Parameter(parameter.name) for parameter, plain in renamed.items()}
+    names: dict[str, Angle] = {plain.name: Parameter(parameter.name) for parameter, plain in renamed.items()}
+    names |= {"pi": np.pi, "E": np.e}  # Qiskit 1.x writes the arctangent of 1 as pi/4
     text = str(value.subs(renamed))
     try:
         angle = _read(text, names)
@@ -73,7 +75,7 @@ def angle_of(value: object) -> Angle:
     return angle
 
 
-def _read(text: str, names: dict[str, Parameter]) -> Angle:
+def _read(text: str, names: dict[str, Angle]) -> Angle:
     """Read arithmetic as Python does, but with a stack of its own: Python's parser gives up on some thousand terms.
 
     Raises:

@@ -31,7 +31,7 @@ _BINARY: dict[str, Callable[[Reals, Reals], Reals]] = {
 }
 _UNARY: dict[str, Callable[[Reals], Reals]] = {
     name: getattr(np, name)
-    for name in ("negative", "abs", "sin", "cos", "tan", "arcsin", "arccos", "arctan", "exp", "log", "sqrt")
+    for name in ("negative", "abs", "sin", "cos", "tan", "arcsin", "arccos", "arctan", "exp", "log", "sign", "sqrt")
 }
 
 
@@ -137,6 +137,10 @@ class Expression:
     def log(self) -> Expression:
         """Natural logarithm."""
         return _Node("log", (self,))
+
+    def sign(self) -> Expression:
+        """1, 0 or -1, as its value is above, at or below 0; ``np.sign`` does not ask for it."""
+        return _Node("sign", (self,))
 
     def sqrt(self) -> Expression:
         """Square root."""

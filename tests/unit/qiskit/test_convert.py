@@ -173,6 +173,7 @@ def test_parameters_stay_free_and_keep_their_names_and_formulas():
     circuit.rzz(vector[0] * np.pi + vector[2], 0, 1)
     circuit.p(-(a + b).arctan() + abs(b), 0)
     circuit.cu(a, b, vector[1].exp(), 0.1, 0, 1)
+    circuit.p((a - 0.2).sign() + (b**0).arctan() + (b**0).exp(), 1)  # Qiskit 1.x writes pi/4 and E
     converted = from_qiskit(circuit)
     assert set(converted.parameters) == {p.name for p in circuit.parameters}
     values = {p: 0.1 + 0.15 * n for n, p in enumerate(circuit.parameters)}
