@@ -236,10 +236,13 @@ def plain(x):
 """
 
 
-def test_a_test_that_pytest_has_by_its_path(tmp_path):
-    (tmp_path / "test_users.py").write_text(TEST)
+@pytest.mark.parametrize("folder", [".", "test", "test/unit"])  # the interpreter has a package of the name `test`, too
+def test_a_test_that_pytest_has_by_its_path(folder, tmp_path):
+    file = tmp_path / folder / "test_users.py"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(TEST)
     options = ("-p", "no:cacheprovider", "--import-mode=importlib", "--rootdir", str(tmp_path), "-q", "-W", "error")
-    assert "1 passed" in python("-m", "pytest", *options, str(tmp_path / "test_users.py"), cwd="/")
+    assert "1 passed" in python("-m", "pytest", *options, str(file), cwd="/")
 
 
 def test_a_script_that_another_one_runs(tmp_path):

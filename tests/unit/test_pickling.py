@@ -16,7 +16,7 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
 import cloudpickle
@@ -182,6 +182,16 @@ def test_a_function_of_the_script_or_of_a_module_that_travels_by_value_is_left_t
     monkeypatch.setattr(of_this_module, "__module__", "__main__")
     monkeypatch.setattr(sys.modules["__main__"], "of_this_module", of_this_module, raising=False)
     assert dumps_simple_call(of_this_module, (1,), {}) is None
+
+
+@pytest.mark.parametrize(("name", "spec"), [("json.in_c", None), ("json.alias", json.decoder.__spec__)])
+def test_a_class_of_a_module_that_its_package_has_put_there_itself_travels_by_its_name(
+    name: str, spec: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module: Any = ModuleType(name)
+    module.__spec__, module.Kind = spec, type("Kind", (), {"__module__": name})
+    monkeypatch.setitem(sys.modules, name, module)
+    assert dumps(module.Kind) == pickle.dumps(module.Kind, pickle.HIGHEST_PROTOCOL)
 
 
 def test_the_message_names_the_path_to_a_lock_in_a_nested_dict() -> None:

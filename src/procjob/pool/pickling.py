@@ -21,6 +21,7 @@ import traceback
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from operator import attrgetter
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -134,14 +135,32 @@ def _is_left_to_pickle(fn: object) -> bool:
 
 
 def _look_for(module: object) -> None:
-    """Have a module of which no finder knows travel by value: no worker could import what pytest has by its path, say."""
+    """Have a module that no finder finds travel by value: no worker could import what pytest has by its path, say."""
     if not isinstance(module, str) or module in _looked_for:
         return
     _looked_for.add(module)
-    top = module.partition(".")[0]
-    is_known = guarded(lambda: any(finder.find_spec(top, None) for finder in sys.meta_path), True)
-    if not is_known and module in sys.modules:
+    if module in sys.modules and not guarded(lambda: _is_found(module), True):
         cloudpickle.register_pickle_by_value(sys.modules[module])
+
+
+def _is_found(module: str) -> bool:
+    """Whether finders find a module where a worker looks: pytest has a ``test.test_x`` beside the interpreter's ``test``.
+
+    Of one that its package has put there itself, in C or under a second name, the outermost package counts.
+    """
+    names = list(accumulate(module.split("."), "{}.{}".format))
+    own = getattr(sys.modules[module].__spec__, "name", None) == module
+    path = None
+    for name in names if own else names[:1]:
+        spec = next(filter(None, (finder.find_spec(name, path) for finder in sys.meta_path)), None)
+        if spec is None:
+            return False
+        found, path = spec.submodule_search_locations, getattr(sys.modules.get(name), "__path__", None)
+        if path is None or (found and set(found).isdisjoint(path)):  # else packages may have added to their own
+            path = found
+        if not path:
+            break
+    return True
 
 
 def loads(data: bytes | memoryview | Contents | None, *, what: str | Callable[[], str]) -> Any:
