@@ -126,24 +126,24 @@ class Job(JobV1):
 
         A job that is refused is INITIALIZING again.
         """
-        now = time.monotonic()
-        with _shared.lock:
-            task = self._task if self._phase is JobStatus.INITIALIZING else None
-            if task is not None:
-                self._phase, self._history.validating = JobStatus.VALIDATING, now
-        if task is None:
-            raise self._error_type(f"job {self._job_id} was submitted before; make another with backend.run")
+        now, task = time.monotonic(), None
         try:
+            with _shared.lock:
+                task = self._task if self._phase is JobStatus.INITIALIZING else None
+                if task is not None:
+                    self._phase, self._history.validating = JobStatus.VALIDATING, now
+            if task is None:
+                raise self._error_type(f"job {self._job_id} was submitted before; make another with backend.run")
             if isinstance(task, Parts):
                 submit_parts(self._engine, task, self._on_event)
             else:
                 self._engine.submit(task, self._on_event)
         finally:
             with _shared.lock:
-                if self._future is None:
-                    self._phase = JobStatus.INITIALIZING
-                else:
+                if self._future is not None:
                     self._task = None
+                elif task is not None:
+                    self._phase = JobStatus.INITIALIZING
 
     def status(self) -> JobStatus:
         """Return the `JobStatus`; never blocks, never raises."""

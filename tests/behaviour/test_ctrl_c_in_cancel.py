@@ -1,4 +1,4 @@
-"""A Ctrl-C in the cancel of a queued task, wherever it strikes, leaves nobody waiting who was told that it is accepted."""
+"""A Ctrl-C in the cancel of a queued task, or in the submit of a sweep, wherever it strikes, leaves nobody waiting and nothing running."""
 
 import concurrent.futures
 import itertools
@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 import procjob
-from procjob import ProcessPoolExecutor
-from procjob.engine import ProcessEngine
+from procjob import ProcessPoolExecutor, job
+from procjob.engine import InlineEngine, ProcessEngine
+from procjob.job import Job
 from procjob.pool.watching import wait_for
+from procjob.sweeps.runner import Runner
 
 DEADLINE = 20.0
 
@@ -126,3 +128,34 @@ def test_a_second_ctrl_c_does_not_leave_a_sweep_running(tmp_path):
         signal.signal(signal.SIGINT, before)
         engine.close(cancel=True)
     assert number > 5
+
+
+@pytest.mark.parametrize(("workers", "step"), [(0, 2), (1, 1)])
+def test_a_sweep_that_is_struck_while_it_is_submitted_has_ended(tmp_path, workers, step):
+    """Without workers all of its points run meanwhile."""
+
+    def strike(frame, event, _):
+        nonlocal submitting
+        if frame.f_code in (Job.submit.__code__, Runner._end.__code__):
+            submitting = frame.f_code is Job.submit.__code__
+        ours = Path(frame.f_code.co_filename).parent.name == "sweeps" or frame.f_code.co_filename == job.__file__
+        if submitting and ours and event in ("call", "c_return") and next(places) == number:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    engine = ProcessEngine(1) if workers else InlineEngine()
+    try:
+        with procjob.Store(tmp_path / "sweeps.db") as store:
+            for number in itertools.count(step=step):
+                submitting, places = False, itertools.count()
+                sys.setprofile(strike)
+                try:
+                    procjob.sweep(lambda x: x, procjob.zipped(x=[number]), engine=engine, store=store)
+                    break
+                except KeyboardInterrupt:
+                    assert not store.sweeps(status="RUNNING"), f"struck at place {number}"
+                finally:
+                    sys.setprofile(None)
+    finally:
+        engine.close(cancel=True)
+    assert number > 10

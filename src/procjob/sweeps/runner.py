@@ -14,6 +14,7 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -27,7 +28,7 @@ import numpy as np
 from procjob.engine import Engine, Task
 from procjob.engine.protocol import Capabilities
 from procjob.engine.workerless import Callbacks
-from procjob.errors import JobError, NotPicklableError
+from procjob.errors import JobError, NotPicklableError, StoreError
 from procjob.events import Accepted, Event, EventSink, Finished, Logged, Progressed, Started, Usage
 from procjob.pool.actions import Limits
 from procjob.pool.futures import TaskFuture
@@ -151,22 +152,31 @@ class Runner:
         self._cpu_seconds, self._peak_rss = 0.0, 0
         self._sink: EventSink = _ignore
         self._future: TaskFuture[Any] | None = None
+        self._driver: dict[str, int] = {}  # the thread that took it on
 
     # ------------------------------------------------------------ the engine of a job
 
     def submit(self, task: Task, sink: EventSink) -> Future[Any]:
         """Start; the task says nothing, since the setting says all."""
-        if self._keeper is not None:
-            self._setting = replace(self._setting, seed=self._keeper.begin())
-        self._sink = sink
         future: TaskFuture[Any] = TaskFuture(self, 0)
-        future.claim()
         self._future = future
-        sink(Accepted(time.monotonic(), future))
-        if self._engine.workers:
-            start_thread("procjob-sweep", self._drive)
-        else:
-            self._drive()  # in the caller, as each job of such an engine
+        self._driver = {}
+        try:
+            if self._keeper is not None:
+                self._setting = replace(self._setting, seed=self._keeper.begin())
+            future.claim()
+            self._sink = sink
+            sink(Accepted(time.monotonic(), future))
+            if self._engine.workers:
+                start_thread("procjob-sweep", self._drive)
+            else:
+                self._drive()  # in the caller, as each job of such an engine
+        except StoreError:  # it has not begun
+            raise
+        except BaseException:  # a Ctrl-C: nobody may wait for it, or find it in the store, as for one that runs
+            self.request_stop(0)
+            self._drive()
+            raise
         return future
 
     def ship(self, value: object, *, label: str) -> Any:
@@ -198,6 +208,9 @@ class Runner:
 
     def _drive(self) -> None:
         assert self._future is not None
+        here = threading.get_ident()
+        if self._driver.setdefault("thread", here) != here or self._future.done():
+            return
         result, bar = None, None
         try:
             bar = self._make_bar()
@@ -213,7 +226,7 @@ class Runner:
             if self._started is not None:
                 usage = Usage(now - self._started, self._cpu_seconds, self._peak_rss)
             self._sink(Finished(now, int(usage is not None), usage))
-            self._future.settle(result, self._failure, cancelled=self._engine_gone)
+            self._future.settle(result, self._failure, cancelled=self._stopping or self._engine_gone)
             self._callbacks.close(wait=False)
         if isinstance(self._failure, KeyboardInterrupt) and not self._engine.workers:
             raise self._failure
@@ -341,8 +354,10 @@ class Runner:
         self._supply.close()
         for future in list(self._out):
             future.cancel()
+            if future.done():  # without workers a Ctrl-C may have struck when it was taken from there
+                self._inbox.put(future)
         while self._out:
-            if (ended := self._inbox.get()) is not None and ended is not _MORE:
+            if (ended := self._inbox.get()) in self._out:
                 try:
                     self._take_in(ended)
                 except Exception as exc:  # noqa: BLE001  (a store that is full, say; what still executes has to be awaited)
