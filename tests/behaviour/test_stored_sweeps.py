@@ -1,8 +1,10 @@
 """Sweeps that are read from a store by somebody else."""
 
+import os
 import re
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -48,6 +50,21 @@ def test_an_error_of_a_type_that_is_not_built_in_has_the_text_in_the_store_that_
     store = tmp_path / "s.db"
     result = procjob.sweep(fail, procjob.grid(x=[0, 1]), workers=0, store=store, errors="store")
     assert procjob.SweepResult.from_store(store, result.metadata["sweep_id"]) == result
+
+
+def test_points_that_failed_have_their_seconds_in_the_store_and_in_the_result(tmp_path):
+    def fail(x):
+        if x == 0:
+            raise ValueError
+        if x == 1:
+            os._exit(1)
+        return threading.Lock()  # cannot be pickled
+
+    store = tmp_path / "s.db"
+    result = procjob.sweep(fail, procjob.grid(x=[0, 1, 2]), workers=1, store=store, errors="store")
+    assert np.isnan(result.seconds).tolist() == [False, True, False]
+    found = procjob.SweepResult.from_store(store, result.metadata["sweep_id"])
+    np.testing.assert_array_equal(found.seconds, result.seconds)
 
 
 def test_a_sweep_whose_process_was_killed_is_an_error_and_keeps_its_points(tmp_path):

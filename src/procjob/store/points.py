@@ -37,7 +37,7 @@ class PointRecord:
         status: "DONE" or "ERROR".
         value: the result; None if there is none.
         error: type and text of what was raised; None if nothing was.
-        seconds: that it took.
+        seconds: that it took; 0 where that is not known, as its worker died, say.
         attempts: executions begun.
         finished: Unix time.
     """

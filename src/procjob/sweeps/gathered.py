@@ -62,10 +62,11 @@ class Gathered:
             self.failed += failed
             self.reused += count if reused else 0
 
-    def fail(self, position: int, error: BaseException) -> None:
-        """A point has failed without an outcome: its worker died, say."""
+    def fail(self, position: int, error: BaseException, seconds: float) -> None:
+        """A point has failed without an outcome: its worker died, say; what it took is 0 where nobody knows."""
         with _shared.lock:
             self._status[position] = FAILED
+            self._seconds[position] = seconds or np.nan
             self._errors[position] = error
             self.failed += 1
 

@@ -336,7 +336,7 @@ class Runner:
             else:  # the worker died, or a result cannot be pickled: each point on its own
                 self._supply.again(chunk)
             return
-        self._gathered.fail(int(chunk.positions[0]), error)
+        self._gathered.fail(int(chunk.positions[0]), error, sent.seconds)
         if self._setting.stop_at_error:
             self._fail(int(chunk.positions[0]))
         failed = np.array([FAILED], dtype=np.int8)

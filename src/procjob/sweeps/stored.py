@@ -75,4 +75,4 @@ def _read(store: Store, record: SweepRecord, points: Points, part: range, gather
         gathered.add(part.start + np.array(done, dtype=np.int64), outcome)
     for at, key in enumerate(keys):
         if key in found and found[key].status == "ERROR":
-            gathered.fail(part.start + at, RemoteError(found[key].error or "failed"))
+            gathered.fail(part.start + at, RemoteError(found[key].error or "failed"), found[key].seconds)
