@@ -6,6 +6,7 @@ import inspect
 import os
 import reprlib
 import threading
+import time
 import uuid
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from procjob.engine import Engine, Task, checked_engine, make_engine
 from procjob.errors import JobError
+from procjob.events import Accepted
 from procjob.job import Job
 from procjob.parts import Parts
 from procjob.pool import checks
@@ -241,8 +243,10 @@ class Backend:
         try:
             job.submit()
         except BaseException:  # also a Ctrl-C: an id that was claimed is given back
-            if job.status().name == "INITIALIZING":  # else it was accepted, and a Ctrl-C has struck inline
+            if job.status().name == "INITIALIZING":
                 following.refused()
+            else:  # it was accepted, and the Ctrl-C may have struck what takes note of that
+                following.on_event(Accepted(time.monotonic(), job.future))
             raise
 
     @property

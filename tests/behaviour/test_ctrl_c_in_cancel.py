@@ -1,4 +1,4 @@
-"""A Ctrl-C in the cancel of a queued task, or in the submit of a sweep, wherever it strikes, leaves nobody waiting and nothing running."""
+"""A Ctrl-C in the cancel of a queued task, or in a submit, wherever it strikes, leaves nobody waiting and nothing that seems to run."""
 
 import concurrent.futures
 import itertools
@@ -16,6 +16,7 @@ from procjob import ProcessPoolExecutor, job
 from procjob.engine import InlineEngine, ProcessEngine
 from procjob.job import Job
 from procjob.pool.watching import wait_for
+from procjob.store.recorder import Following
 from procjob.sweeps.runner import Runner
 
 DEADLINE = 20.0
@@ -159,3 +160,31 @@ def test_a_sweep_that_is_struck_while_it_is_submitted_has_ended(tmp_path, worker
     finally:
         engine.close(cancel=True)
     assert number > 10
+
+
+def test_a_job_that_is_struck_while_it_is_noted_for_the_store_does_not_stay_queued_there(tmp_path):
+    def strike(frame, event, _):
+        nonlocal noting
+        noting = noting or frame.f_code is Following.on_event.__code__
+        if noting and event in ("call", "c_return") and next(places) == number:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    engine = ProcessEngine(1)
+    try:
+        with procjob.Store(tmp_path / "jobs.db") as store:
+            for number in itertools.count():
+                noting, places = False, itertools.count()
+                sys.setprofile(strike)
+                try:
+                    with procjob.Backend(abs, engine=engine, store=store) as backend:
+                        backend.run(-1)
+                        sys.setprofile(None)
+                        break
+                except KeyboardInterrupt:
+                    assert not store.jobs(status=["QUEUED", "RUNNING"]), f"struck at place {number}"
+                finally:
+                    sys.setprofile(None)
+    finally:
+        engine.close(cancel=True)
+    assert number > 5

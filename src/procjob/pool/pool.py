@@ -152,10 +152,10 @@ class Pool:
         with self._gate:
             self._check_state()
             loop = self._loop or self._start()
-            if sink is not None:
-                sink(Accepted(time.monotonic(), future))
-            self._calls[spec.id] = call
             try:
+                if sink is not None:
+                    sink(Accepted(time.monotonic(), future))
+                self._calls[spec.id] = call
                 loop.inbox.put(loop.submit, spec)
             except BaseException:  # a Ctrl-C: nobody gets the future, and the loop may know nothing of it
                 future.cancel()

@@ -68,7 +68,7 @@ class Recorder:
         self._due: dict[Following, None] = {}
         self._flushes = 0
         self._posted = -1  # the number of a flush that has been posted
-        self._open = 0
+        self._open: set[Following] = set()
         self._closing = False
         self._tried_last = False
         self._warned = False
@@ -89,10 +89,11 @@ class Recorder:
             self._dispatcher.post(self.flush)
             self._posted = number  # only now: a signal handler may wait for a job that another call notes meanwhile
 
-    def opened(self) -> None:
-        """Take note of a job that is to end."""
+    def opened(self, following: Following) -> None:
+        """Take note of a job that is to end, unless its end is written."""
         with self._lock:
-            self._open += 1
+            if not following.settled.done():
+                self._open.add(following)
 
     def flush(self) -> None:
         """Write what is due; in the recorder's thread."""
@@ -155,7 +156,7 @@ class Recorder:
             if not following.settled.done():
                 following.settled.set_result(None)
                 with self._lock:
-                    self._open -= 1
+                    self._open.discard(following)
         self._end_if_idle()
 
     def _end_if_idle(self) -> None:
@@ -217,7 +218,7 @@ class Following:
         """See `procjob.job.Observer`."""
         match event:
             case Accepted(_, future):
-                self._recorder.opened()
+                self._recorder.opened(self)
                 self._recorder.note(self)
                 watch(future, lambda _: self._recorder.note(self))
             case Started():
