@@ -8,8 +8,8 @@ Invariants:
 - Nothing of the job executes once its future is final: a failed part stops the others, and their end is awaited.
 - The first failure in time is the job's; a cancel wins over any, as for a single task.
 - Results are joined in the order of the parts, whichever ends first.
-- Locks are taken in one order: a part's future, `_Whole._lock`, the whole's future. So what one part's end asks of
-  another part goes through `Engine.post`.
+- Locks are taken in one order: a part's future, `_Whole._lock`, the whole's future. So one part's end has the others
+  stopped by a thread of its own: the dispatcher may be busy with a callback that waits for this job.
 - Nothing is called under `_Whole._lock` but in the threads in which parts tell and end: a signal handler that waits for
   another job would wait for ever, as those wait for the lock.
 - No event reaches the job before `Accepted`, and that comes when all parts have been accepted: a part that is refused
@@ -30,6 +30,7 @@ from typing import Any
 from procjob.engine import Engine, Task
 from procjob.events import Accepted, Event, EventSink, Finished, Logged, Progressed, Started, Usage
 from procjob.pool.futures import TaskFuture
+from procjob.pool.threads import start_thread
 from procjob.pool.watching import watch
 
 _groups = itertools.count(1)
@@ -102,6 +103,7 @@ class _Whole:
         self._accepted = time.monotonic()  # the first part is; it may have begun before the last one is
         self._futures: dict[int, Future[Any]] = {}
         self._left = len(parts.tasks)
+        self._stopping = False
         self._ended = False
         self._failure: BaseException | None = None
         self._began: float | None = None
@@ -157,7 +159,7 @@ class _Whole:
             self._early = None
             self.settle_if_done()
             if self._left and self._failure is not None:  # the parts accepted since then have not been stopped
-                self.post(self.request_stop, 0)
+                self.request_stop(0)
 
     def _tell(self, event: Event) -> None:
         if self._early is None:
@@ -203,9 +205,14 @@ class _Whole:
                     self._progress.pop(index, None)
                     self._done += 1.0
                     self._tell(self._overall(Progressed(time.monotonic(), 1, 1)))
+            stop = bool(self._left) and not self._stopping and (future.cancelled() or self._failure is not None)
+            self._stopping |= stop
         self.settle_if_done()
-        if self._left and (future.cancelled() or self._failure is not None):
-            self.post(self.request_stop, 0)
+        if stop:
+            try:
+                start_thread("procjob-stop", self.request_stop, 0)
+            except RuntimeError:  # there is none to be had
+                self.post(self.request_stop, 0)
 
     def settle_if_done(self) -> None:
         """Make the job final if its parts are, and it is accepted; by a Ctrl-C in the midst of that it is CANCELLED."""

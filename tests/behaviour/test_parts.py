@@ -70,6 +70,18 @@ def test_a_failing_part_is_the_jobs_error_and_stops_the_others(engine):
     assert engine.submit(Task(abs, (-1,)), lambda _: None).result(DEADLINE) == 1, "the workers are free again"
 
 
+def test_a_failing_part_stops_the_others_while_a_callback_waits_for_the_job(engine):
+    other = job_of(engine, [(abs, -1)])
+    other.result(DEADLINE)
+    job = job_of(engine, [(naps, 600), (naps, 0.2), (fails, "part")])
+    waited = []
+    other.add_done_callback(lambda _: waited.append(job.wait_for_final_state(DEADLINE)))
+    with pytest.raises(ValueError, match="part"):
+        job.result(DEADLINE / 2)
+    engine.close(cancel=True)
+    assert waited == [None]
+
+
 class PickledAfter:
     """Takes until a file is there, and a moment longer, to be pickled."""
 
