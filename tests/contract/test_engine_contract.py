@@ -518,6 +518,27 @@ def test_a_callback_may_wait_for_other_jobs(engine):
     assert results == [2]
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_callbacks_of_two_backends_may_close_each_others(workers):
+    backends = [Backend(same, workers=workers) for _ in range(2)]
+    both, closed = threading.Barrier(2), []
+
+    def close(other):
+        both.wait(PATIENCE)
+        other.close()
+        closed.append(other)
+
+    for backend, other in (backends, reversed(backends)):
+        backend.run(1).add_done_callback(lambda _, other=other: close(other))
+    enders = [threading.Thread(target=backend.close, daemon=True) for backend in backends]
+    for ender in enders:
+        ender.start()
+    for ender in enders:
+        ender.join(PATIENCE / 2)
+        assert not ender.is_alive(), "it waits for ever"
+    assert set(closed) == set(backends)
+
+
 def test_callbacks_of_several_jobs_keep_the_order_of_events():
     told = []
     with Backend(same, workers=1) as backend:

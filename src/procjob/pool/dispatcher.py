@@ -30,6 +30,8 @@ CTRL_C_PATIENCE = 1.0
 
 _open: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
 _threads: set[threading.Thread] = set()
+#: Which thread waits for the end of which other.
+_joins: dict[threading.Thread, threading.Thread] = {}
 
 
 class Dispatcher:
@@ -53,9 +55,16 @@ class Dispatcher:
         self._inbox.queue.put(None)
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait until it has ended; from one of its own callbacks, return at once."""
-        if threading.current_thread() is not self._thread:
-            self._thread.join(timeout)
+        """Wait until it has ended; return at once from one of its own callbacks, or where one of these waits for the caller's end."""
+        me = threading.current_thread()
+        _joins[me] = ahead = self._thread  # first: of two that join each other, one or both see the other do so
+        try:
+            while ahead is not me and ahead in _joins:
+                ahead = _joins.get(ahead, ahead)
+            if ahead is not me:
+                self._thread.join(timeout)
+        finally:
+            _joins.pop(me, None)
 
 
 class _Inbox:
