@@ -222,6 +222,49 @@ def test_a_stop_reaches_the_processes_that_the_task_has_started(stop):
         assert psutil.wait_procs([child], timeout=DEADLINE)[1] == []
 
 
+def test_a_stop_reaches_the_threads_that_the_task_has_started():
+    def work(step):
+        while True:
+            step += 1
+            procjob.report_progress(step)
+            time.sleep(0.001)
+
+    def simulate(daemon):
+        thread = threading.Thread(target=work, args=(0,), daemon=daemon)
+        thread.start()
+        thread.join()
+
+    with procjob.Backend(lambda daemon: time.sleep(0.1) if daemon is None else simulate(daemon), workers=1) as backend:
+        for daemon in (True, False):
+            job = backend.run(daemon)
+            wait_for_progress(job)
+            assert job.cancel()
+            neighbour = backend.run(None)
+            assert neighbour.result(DEADLINE) is None
+            assert job.cancelled()
+            assert neighbour.progress() is None, "it is that of the job that was stopped"
+
+
+def test_a_stop_keeps_the_worker_of_a_task_whose_threads_have_ended_or_were_there_before():
+    def simulate(begin):
+        if begin:
+            threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+        else:
+            thread = threading.Thread(target=int)
+            thread.start()
+            thread.join()
+            procjob.report_progress(1)
+            time.sleep(600)
+        return os.getpid()
+
+    with procjob.Backend(simulate, workers=1) as backend:
+        pid = backend.run(True).result(DEADLINE)
+        job = backend.run(False)
+        wait_for_progress(job)
+        assert job.cancel()
+        assert backend.run(True).result(DEADLINE) == pid
+
+
 def test_an_interrupt_never_hits_the_next_task():
     """Cancel as tasks end, many times over: a late interrupt must find its own task or nothing."""
 

@@ -13,12 +13,13 @@ Invariants:
   remembered (`_missed`) and looked at on arming.
 - A worker whose task was interrupted in the middle of an import ends without sending Finished: half-imported packages
   would break the next task. The parent sees it end under a stopped task, as after a kill.
-- So does one whose interrupted task has left processes behind, which it kills: nothing of a stopped task goes on.
+- So does one whose interrupted task has left threads behind, or processes, which it kills: nothing of a stopped task goes on.
 - The worker never outlives its parent: PR_SET_PDEATHSIG on Linux, and a thread that waits for the channel to hang up.
 """
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import faulthandler
 import fcntl
@@ -185,10 +186,12 @@ class Worker:
         """Execute a task and tell its end; False: the parent is gone."""
         self._session = session.Session(partial(self._report, task, attempt), dumps_event)
         session.bind_process(self._session)
+        threads = _thread._count()
         began, cpu_began = time.perf_counter(), time.process_time()
         kind, value, buffers = self._outcome(task, attempt, call)
         copied = os.getpid() != self._pid  # by the task, by fork: it is no second worker
-        if copied or self._spoiled or (self._raised is not _nothing and _kill_children()):
+        interrupted = self._raised is not _nothing
+        if copied or self._spoiled or (interrupted and (_kill_children() or _thread._count() > threads)):
             streams.flush()
             os._exit(0)
         usage = Usage(
