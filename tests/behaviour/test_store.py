@@ -174,6 +174,20 @@ def test_a_job_whose_process_was_killed_is_an_error_and_not_running_for_ever(pat
         assert sqlite(path, "SELECT DISTINCT status FROM jobs") == [("ERROR",)]
 
 
+def test_how_long_a_job_has_run_or_waited_is_told_once_it_is_known(path):
+    with script(RUNNING.format(then=""), path) as process, Store(path) as store:
+        process.stdout.readline()
+        running, queued = store.job("running"), store.job("queued")
+        for status in ("RUNNING", "ERROR"):
+            assert repr(running) == f"<StoredJob running {status} work>"
+            assert running.metrics().run_seconds is None
+            assert running.metrics().queue_seconds > 0
+            assert queued.metrics().queue_seconds is None
+            process.kill()
+            process.wait(DEADLINE)
+            running.wait_for_final_state(DEADLINE)
+
+
 def test_another_process_can_wait_for_a_job_that_runs(path):
     with (
         script(RUNNING.format(then="running.cancel(); running.wait_for_final_state()"), path) as process,

@@ -57,8 +57,8 @@ def job_row(job: Job, inputs: str) -> tuple[Any, ...]:
         status,
         job.creation_date.timestamp(),
         json.dumps({status.name: moment for status, moment in metrics.timestamps.items()}),
-        metrics.queue_seconds,
-        metrics.run_seconds,
+        None if status == "QUEUED" else metrics.queue_seconds,  # what grows would be read later, and be wrong
+        None if status == "RUNNING" else metrics.run_seconds,
         metrics.attempts,
         metrics.worker_pid,
         metrics.host,

@@ -142,7 +142,7 @@ class StoredJob(JobV1):
         return self._row["error"] if self.errored() else None
 
     def metrics(self) -> JobMetrics:
-        """Return times and costs as they were written last."""
+        """Return times and costs as they were written last: how long it has run, or was queued, once that has ended."""
         self.status()
         row = self._row
         return JobMetrics(
