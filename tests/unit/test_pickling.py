@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
 import json
 import pickle
 import signal
@@ -16,6 +17,7 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
@@ -192,6 +194,23 @@ def test_a_class_of_a_module_that_its_package_has_put_there_itself_travels_by_it
     module.__spec__, module.Kind = spec, type("Kind", (), {"__module__": name})
     monkeypatch.setitem(sys.modules, name, module)
     assert dumps(module.Kind) == pickle.dumps(module.Kind, pickle.HIGHEST_PROTOCOL)
+
+
+@pytest.mark.parametrize("module", ["moved.sub", "aliased.nick.sub"])
+def test_a_class_of_a_package_that_looks_elsewhere_for_its_modules_travels_by_its_name(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("moved/there", "aliased/there"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "__init__.py").touch()
+        (tmp_path / folder / "sub.py").write_text("class Kind: pass")
+    (tmp_path / "moved" / "__init__.py").write_text("__path__ = [__path__[0] + '/there']")
+    (tmp_path / "aliased" / "__init__.py").write_text(
+        "import sys, aliased.there\nsys.modules['aliased.nick'] = aliased.there"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    kind = importlib.import_module(module).Kind
+    assert dumps(kind) == pickle.dumps(kind, pickle.HIGHEST_PROTOCOL)
 
 
 def test_the_message_names_the_path_to_a_lock_in_a_nested_dict() -> None:

@@ -146,17 +146,20 @@ def _look_for(module: object) -> None:
 def _is_found(module: str) -> bool:
     """Whether finders find a module where a worker looks: pytest has a ``test.test_x`` beside the interpreter's ``test``.
 
-    Of one that its package has put there itself, in C or under a second name, the outermost package counts.
+    Of one that its package has put there itself, in C or under a second name, or that is below such a name, the outermost
+    package counts.
     """
     names = list(accumulate(module.split("."), "{}.{}".format))
-    own = getattr(sys.modules[module].__spec__, "name", None) == module
+    specs = {name: getattr(sys.modules.get(name), "__spec__", None) for name in names}
+    own = specs[module] and all(spec is None or spec.name == name for name, spec in specs.items())
     path = None
     for name in names if own else names[:1]:
         spec = next(filter(None, (finder.find_spec(name, path) for finder in sys.meta_path)), None)
         if spec is None:
             return False
         found, path = spec.submodule_search_locations, getattr(sys.modules.get(name), "__path__", None)
-        if path is None or (found and set(found).isdisjoint(path)):  # else packages may have added to their own
+        same = spec.origin is not None and spec.origin == getattr(specs[name], "origin", None)  # it may change its path
+        if path is None or (found and not same and set(found).isdisjoint(path)):
             path = found
         if not path:
             break
