@@ -384,7 +384,8 @@ def checked_number(value: object, what: str, otherwise: str = "") -> float:
     if isinstance(value, np.ndarray) and not value.ndim:
         value = value[()]
     try:
-        if isinstance(value, (str, bytes, complex, np.complexfloating)) or getattr(value, "ndim", False):
+        is_text = isinstance(value, (str, bytes)) or not hasattr(value, "__float__")  # `float` reads other bytes, too
+        if is_text or isinstance(value, (complex, np.complexfloating)) or getattr(value, "ndim", False):
             raise TypeError
         number = float(value) + 0.0  # type: ignore[arg-type]  # -0.0 becomes 0.0: what is equal has the same bits
     except OverflowError:

@@ -193,6 +193,7 @@ BAD = {
     "qubits that are no sequence": (lambda: Circuit(2).unitary(np.eye(2), 0), TypeError, r"such as \[0\], not 0"),
     "targets that are no sequence": (lambda: Circuit(2).gate("x", 0), TypeError, r"such as \[0\], not 0"),
     "an array as angle": (lambda: Circuit(1).rx(np.array([1.0]), 0), TypeError, r"not array\(\[1.\]\)"),
+    "bytes as angle": (lambda: Circuit(1).rx(bytearray(b"1.5"), 0), TypeError, "not bytearray"),
     "a number that is open": (
         lambda: Circuit(1).rx(OtherParameter(), 0),
         TypeError,
