@@ -68,7 +68,7 @@ class Recorder:
         self._due: dict[Following, None] = {}
         self._flushes = 0
         self._posted = -1  # the number of a flush that has been posted
-        self._open: set[Following] = set()
+        self._open: dict[Following, None] = {}
         self._closing = False
         self._tried_last = False
         self._warned = False
@@ -92,8 +92,8 @@ class Recorder:
     def opened(self, following: Following) -> None:
         """Take note of a job that is to end, unless its end is written."""
         with self._lock:
-            if not following.settled.done():
-                self._open.add(following)
+            if not following.ended:
+                self._open[following] = None
 
     def flush(self) -> None:
         """Write what is due; in the recorder's thread."""
@@ -156,7 +156,8 @@ class Recorder:
             if not following.settled.done():
                 following.settled.set_result(None)
                 with self._lock:
-                    self._open.discard(following)
+                    following.ended = True
+                    self._open.pop(following, None)
         self._end_if_idle()
 
     def _end_if_idle(self) -> None:
@@ -185,6 +186,7 @@ class Following:
         inputs: what it was given, in a few words.
         known: whether it is in the store already.
         settled: done once the end of the job is written, or could not be.
+        ended: whether `settled` is done, to be asked with the recorder's lock held.
     """
 
     def __init__(self, recorder: Recorder, job: Job, inputs: str) -> None:
@@ -195,6 +197,7 @@ class Following:
         self.inputs = inputs
         self.known = False
         self.settled: Future[None] = SteadyFuture()
+        self.ended = False
 
     def claim(self, backend_name: str) -> None:
         """Take the id of the job, which the user has chosen.
