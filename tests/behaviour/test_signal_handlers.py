@@ -89,6 +89,44 @@ def test_it_may_run_a_job_while_one_of_several_tasks_is_submitted(engine):
     assert everywhere(lambda: divided, lambda: divided().result(DEADLINE)) > 50
 
 
+def test_it_may_run_a_job_while_others_are_cancelled(engine):
+    with Backend(absolute, engine=engine) as backend:
+
+        def make():
+            jobs = [backend.run(-1) for _ in range(10)]
+            return lambda: [job.cancel() for job in reversed(jobs)]
+
+        assert everywhere(make, lambda: backend.run(-2).result(DEADLINE)) > 20
+
+
+def test_it_may_run_a_job_while_one_of_several_tasks_is_cancelled(engine):
+    with Backend(absolute, engine=engine) as backend:
+
+        def make():
+            job = procjob.Job(None, "divided", task=Parts([Task(absolute, (-1,))] * 10, list), engine=engine)
+            job.submit()
+            return job.cancel
+
+        assert everywhere(make, lambda: backend.run(-2).result(DEADLINE)) > 20
+
+
+def test_it_may_wait_for_a_job_while_a_shorter_wait_for_it_ends(engine, tmp_path):
+    with Backend(until, engine=engine) as backend:
+        jobs = []
+
+        def make():
+            go = tmp_path / f"go{len(jobs)}"
+            jobs.append((backend.run(str(go)), go))
+            return lambda: (procjob.wait([jobs[-1][0]], 0.01), go.touch())
+
+        def handler():
+            job, go = jobs[-1]
+            go.touch()
+            return job.wait_for_final_state(DEADLINE)
+
+        assert everywhere(make, handler) > 20
+
+
 def test_it_may_run_a_job_while_a_sweep_goes_on(engine):
     with Backend(absolute, engine=engine) as backend:
         swept = partial(procjob.sweep, absolute, procjob.grid(x=[-1, -2, -3]), engine=engine)

@@ -4,9 +4,10 @@ Two facts decide a cancel, both under the future's own lock: whether the pool ha
 whether the future is final. Unclaimed: CANCELLED at once. Claimed: the stop is requested, and whatever the task does
 from then on, the future ends CANCELLED, once the worker has let go. All callbacks run in the pool's dispatcher thread.
 
-Who waits for several futures is told of a cancel by the pool thread, in `settle`, as with the standard executors: were it
-told in `cancel`, a Ctrl-C could strike before the last one is. One that strikes before the stop is requested is made up for
-when the task's turn comes. One between a lock and the block behind it would lock out the pool thread.
+Who waits is told of a cancel by the pool thread, in `settle`: were it told in `cancel`, a Ctrl-C could strike before the last
+one is, and a signal handler that waits for another job would keep the lock from that thread. A Ctrl-C that strikes before the
+stop is requested is made up for when the task's turn comes. One between a lock and the block behind it would lock out the
+pool thread.
 """
 
 from __future__ import annotations
@@ -112,8 +113,7 @@ class TaskFuture(Future[T]):
                     return self._state != FINISHED
                 asked = self._stop_accepted = True
                 if not self._claimed:
-                    self._state = CANCELLED  # before any call, in which a Ctrl-C could strike
-                    self._condition.notify_all()
+                    self._state = CANCELLED  # nothing is called: here a Ctrl-C could strike, or a signal handler wait
         finally:
             if asked and not self._owner.request_stop(self._task) and self._state == CANCELLED:
                 self.settle()
@@ -162,6 +162,7 @@ class TaskFuture(Future[T]):
                 pass
             elif cancelled or self._stop_accepted:
                 self._mark_cancelled()
+                self._condition.notify_all()
                 self.set_running_or_notify_cancel()
             else:  # as `set_result` and `set_exception` of the base class do, under the lock that is held already
                 self._result, self._exception, self._state = result, exception, FINISHED
@@ -176,7 +177,6 @@ class TaskFuture(Future[T]):
         with self._condition:
             if self._state in (PENDING, RUNNING):
                 self._state = CANCELLED
-            self._condition.notify_all()
 
     def _invoke_callbacks(self) -> None:
         # Called without the lock: where the dispatcher has ended, two threads that end futures may each run the other's callbacks.

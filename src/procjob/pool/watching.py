@@ -60,11 +60,17 @@ def watch(future: Future[Any], fn: Callable[[Future[Any]], object]) -> Callable[
         fn(future)
 
     def end() -> None:
-        with contextlib.suppress(ValueError), condition:  # it is gone
-            waiters.remove(watcher)
-            # The callbacks of one that is final are being called, one after the other: a removal would skip one.
-            if future._state in (PENDING, RUNNING):
-                callbacks.remove(tell)
+        for told, among in ((watcher, waiters), (tell, callbacks)):
+            with contextlib.suppress(ValueError):  # it is gone
+                there = True
+                while there:
+                    place = among.index(told)
+                    with condition:  # nothing is called, as above
+                        # The callbacks of one that is final are being called, one after the other: a removal would skip one.
+                        there = among is waiters or future._state in (PENDING, RUNNING)
+                        if there and among[place : place + 1] == [told]:
+                            del among[place]
+                            there = False
 
     return end
 
