@@ -32,7 +32,7 @@ from procjob.pool.actions import NO_LIMITS, Limits, TaskSpec
 from procjob.pool.constants import Constant
 from procjob.pool.dispatcher import EXIT_PATIENCE, ended_by_ctrl_c, run_logged
 from procjob.pool.environment import worker_environment
-from procjob.pool.futures import TaskFuture
+from procjob.pool.futures import SteadyFuture, TaskFuture
 from procjob.pool.loop import LARGEST_AHEAD, Loop
 from procjob.pool.payload import Payload
 from procjob.pool.pickling import dumps_call
@@ -41,6 +41,7 @@ from procjob.pool.records import Call
 from procjob.pool.relay import captured_level
 from procjob.pool.threads import start_thread
 from procjob.pool.verdicts import refusal
+from procjob.pool.watching import wait_for
 from procjob.pool.worker import initialize
 
 
@@ -80,7 +81,8 @@ class Pool:
         self._ids = itertools.count(1)
         self._gate = threading.RLock()  # re-entered by a finalizer that runs while its thread holds it
         self._shut = False
-        self._ended = threading.Event()
+        # No Event: struck by a Ctrl-C as somebody waits for it, its lock may stay taken.
+        self._ended: SteadyFuture[None] = SteadyFuture()
         self._calls: dict[int, Call] = {}
         self._loop: Loop | None = None
         self._thread: threading.Thread | None = None
@@ -118,7 +120,7 @@ class Pool:
             loop.run()
         finally:
             _pools.discard(self)
-            self._ended.set()
+            self._ended.set_result(None)
 
     def submit(
         self,
@@ -229,7 +231,8 @@ class Pool:
         if loop is None or self._foreign() or threading.current_thread() is self._thread:
             return True
         deadline = None if timeout is None else time.monotonic() + timeout
-        if not self._ended.wait(timeout):
+        wait_for([self._ended], timeout)
+        if not self._ended.done():
             return False
         if self._thread is not None:
             self._thread.join()
@@ -258,14 +261,12 @@ def _close_all() -> None:
         for pool in pools:
             stop = pool not in finishing
             pool.close(cancel_queued=stop, stop_running=stop)
-        for pool in finishing:
-            pool._ended.wait()
+        wait_for([pool._ended for pool in finishing])
     finally:  # a Ctrl-C while waiting stops the rest
         for pool in pools:
             pool.close(cancel_queued=True, stop_running=True)
         deadline = time.monotonic() + EXIT_PATIENCE
-        for pool in pools:
-            pool._ended.wait(max(0.0, deadline - time.monotonic()))
+        wait_for([pool._ended for pool in pools], max(0.0, deadline - time.monotonic()))
 
 
 atexit.register(_close_all)
