@@ -5,6 +5,8 @@ import sys
 import threading
 import time
 
+import pytest
+
 import procjob
 import procjob.job
 
@@ -49,6 +51,7 @@ def test_in_a_wait_for_the_store(tmp_path):
         assert job.result(DEADLINE) == backend.run(-1).result(DEADLINE) == 1
 
 
+@pytest.mark.usefixtures("no_garbage")
 def test_in_a_close_that_waits_for_the_workers():
     number, struck = 0, True
     while struck:
