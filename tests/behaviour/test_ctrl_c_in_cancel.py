@@ -1,4 +1,4 @@
-"""A Ctrl-C in the cancel of a queued task, or in a submit, wherever it strikes, leaves nobody waiting and nothing that seems to run."""
+"""A Ctrl-C in a cancel of a queued task, a submit or a close, wherever it strikes, leaves nobody waiting and nothing seems to run."""
 
 import concurrent.futures
 import itertools
@@ -30,21 +30,21 @@ def until_there(path):
         time.sleep(0.005)
 
 
-def striking(number):
-    """Return what strikes by a Ctrl-C when the ``number``-th function from now on begins, for `sys.setprofile`."""
-    begun = itertools.count()
+def striking(number, event="call"):
+    """Return what strikes by a Ctrl-C when the ``number``-th function from now on begins, or returns, for `sys.setprofile`."""
+    places = itertools.count()
 
-    def strike(_frame, event, _):
-        if event == "call" and next(begun) == number:
+    def strike(_frame, what, _):
+        if what == event and next(places) == number:
             sys.setprofile(None)
             raise KeyboardInterrupt
 
     return strike
 
 
-def struck(call, number):
-    """Have ``call()`` struck by a Ctrl-C when the ``number``-th function begins; False: fewer do."""
-    sys.setprofile(striking(number))
+def struck(call, number, event="call"):
+    """Have ``call()`` struck by a Ctrl-C when the ``number``-th function begins, or returns; False: fewer do."""
+    sys.setprofile(striking(number, event))
     try:
         call()
     except KeyboardInterrupt:
@@ -187,4 +187,18 @@ def test_a_job_that_is_struck_while_it_is_noted_for_the_store_does_not_stay_queu
                     sys.setprofile(None)
     finally:
         engine.close(cancel=True)
+    assert number > 5
+
+
+def test_a_close_that_waits_for_the_workers_can_be_called_again():
+    number, again = 0, True
+    while again:
+        backend = procjob.Backend(abs, workers=1)
+        backend.run(-1)
+        again = struck(backend.close, number, "return")
+        closing = threading.Thread(target=backend.close, daemon=True)
+        closing.start()
+        closing.join(DEADLINE)
+        assert not closing.is_alive()
+        number += 1
     assert number > 5

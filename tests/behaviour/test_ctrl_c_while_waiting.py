@@ -1,11 +1,8 @@
 """A Ctrl-C in a wait for a job locks out none of the threads that make it final."""
 
-import itertools
 import sys
 import threading
 import time
-
-import pytest
 
 import procjob
 import procjob.job
@@ -49,40 +46,6 @@ def test_in_a_wait_for_the_store(tmp_path):
         interrupted_in_the_lock_of(lambda: job.result(DEADLINE))
         assert not interrupted_in_the_lock_of(lambda: job._observer.settled.result(DEADLINE))
         assert job.result(DEADLINE) == backend.run(-1).result(DEADLINE) == 1
-
-
-@pytest.mark.usefixtures("no_garbage")
-def test_in_a_close_that_waits_for_the_workers():
-    number, struck = 0, True
-    while struck:
-        backend = procjob.Backend(abs, workers=1)
-        backend.run(-1)
-        sys.setprofile(striking(number))
-        try:
-            backend.close()
-            struck = False
-        except KeyboardInterrupt:
-            pass
-        finally:
-            sys.setprofile(None)
-        closing = threading.Thread(target=backend.close, daemon=True)
-        closing.start()
-        closing.join(DEADLINE)
-        assert not closing.is_alive()
-        number += 1
-    assert number > 5
-
-
-def striking(number):
-    """Return what strikes by a Ctrl-C when the ``number``-th function from now on returns, for `sys.setprofile`."""
-    returned = itertools.count()
-
-    def strike(_frame, event, _):
-        if event == "return" and next(returned) == number:
-            sys.setprofile(None)
-            raise KeyboardInterrupt
-
-    return strike
 
 
 def test_the_tests_above_would_strike():
