@@ -615,6 +615,24 @@ def test_a_sweep_in_the_store_says_how_it_ended(tmp_path, engine):
         assert list(from_spec(store.sweeps(name="ready")[0].points)) == [{"x": 0}, {"x": 1}, {"x": 2}]
 
 
+LEFT_RUNNING = """
+import sys, time
+import procjob
+def nap(x):
+    time.sleep(0.01)
+axis = [f"{number:0200}" for number in range(50_000)]  # how it has ended takes a while to write
+job = procjob.sweep(nap, procjob.grid(x=axis), workers=1, store=sys.argv[1], wait=False)
+while not job.running():
+    time.sleep(0.01)
+"""
+
+
+def test_a_sweep_that_the_end_of_its_script_stops_is_cancelled_in_the_store(tmp_path):
+    subprocess.run([sys.executable, "-c", LEFT_RUNNING, tmp_path / "s.db"], timeout=DEADLINE, check=True)
+    with Store(tmp_path / "s.db") as store:
+        assert [(record.status, record.error) for record in store.sweeps()] == [("CANCELLED", None)]
+
+
 def test_a_sweep_whose_engine_is_closed_is_cancelled_in_the_store_too(tmp_path):
     own = ProcessEngine(1)
     with Store(tmp_path / "s.db") as store:

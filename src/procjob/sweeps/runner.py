@@ -13,9 +13,11 @@ Invariants:
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -31,6 +33,7 @@ from procjob.engine.workerless import Callbacks
 from procjob.errors import JobError, NotPicklableError, StoreError
 from procjob.events import Accepted, Event, EventSink, Finished, Logged, Progressed, Started, Usage
 from procjob.pool.actions import Limits
+from procjob.pool.dispatcher import CTRL_C_PATIENCE, EXIT_PATIENCE, ended_by_ctrl_c
 from procjob.pool.futures import TaskFuture
 from procjob.pool.pickling import add_note, dumps, loads, pack_exception
 from procjob.pool.threads import start_thread
@@ -51,6 +54,9 @@ ALONE = 64
 
 #: In the inbox: an iterator has given points.
 _MORE: Future[Any] = Future()
+
+#: What runs sweeps, and in which thread.
+_threads: weakref.WeakKeyDictionary[Runner, threading.Thread] = weakref.WeakKeyDictionary()
 
 
 class Keeper(Protocol):
@@ -168,7 +174,7 @@ class Runner:
             self._sink = sink
             sink(Accepted(time.monotonic(), future))
             if self._engine.workers:
-                start_thread("procjob-sweep", self._drive)
+                _threads[self] = start_thread("procjob-sweep", self._drive)
             else:
                 self._drive()  # in the caller, as each job of such an engine
         except StoreError:  # it has not begun
@@ -452,3 +458,16 @@ def _describe(name: str, positions: Positions) -> str:
 
 def _ignore(_: Event) -> None:
     """Stand for a sink before there is one."""
+
+
+def _stop_all() -> None:
+    """At exit: stop what runs, and let it write how it has ended. Registered after the pools' own exit, so it comes before it."""
+    deadline = time.monotonic() + (CTRL_C_PATIENCE if ended_by_ctrl_c() else EXIT_PATIENCE)
+    running = [(runner, thread) for runner, thread in list(_threads.items()) if thread.is_alive()]
+    for runner, _ in running:
+        runner.request_stop(0)
+    for _, thread in running:
+        thread.join(max(0.0, deadline - time.monotonic()))
+
+
+atexit.register(_stop_all)
