@@ -16,7 +16,7 @@ def test_a_full_wakeup_pipe_blocks_no_submit_and_loses_no_task():
         for n in range(300):
             try:
                 while True:
-                    os.write(pool._pool._loop.inbox._wake_write, bytes(4096))
+                    os.write(pool._pool._loop.inbox._pipe.write_end, bytes(4096))
             except BlockingIOError:
                 pass
             futures.append(pool.submit(abs, -n))

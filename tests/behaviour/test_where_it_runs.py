@@ -349,7 +349,7 @@ print("child:", os.waitstatus_to_exitcode(status))
 def test_a_cancel_in_a_forked_child_waits_for_no_thread_of_the_parent_and_stops_nothing_there():
     script = FORK_WHILE_HELD.format(
         before="executor = procjob.ProcessPoolExecutor(1); future = executor.submit(time.sleep, 60)",
-        lock="executor._pool._gate",  # of a `submit`
+        lock="executor._pool._loop.inbox._lock",  # of a `submit`
         in_child="signal.alarm(10); print('cancel:', future.cancel(), flush=True)",
         after="print('done:', future.done()); future.cancel(); executor.shutdown()",
     )

@@ -1,12 +1,13 @@
 """The way into the pool thread: commands of any thread, in order, and a pipe that wakes it.
 
-    any thread ── put, tell ──> commands, wake pipe ──> select, serve ── pool thread
+    any thread ── tell ──> commands, wake pipe ──> select, serve ── pool thread
 
 Invariants:
-- Callers only append (atomic) and then wake the thread, so a finalizer between any two of their bytecodes leaves
-  nothing half-changed, and neither does a Ctrl-C (CPython answers one when a call ends, a function begins or a loop
-  turns).
-- Once it is over, nothing enters. What has entered before is served a last time, unless the pool thread has failed.
+- Nothing is called while the lock is held: a signal handler that ran there could close the pool and wait for its thread,
+  which waits for the lock. (CPython answers a signal when a call ends, a function begins or a loop turns.) A finalizer may
+  come in between any two bytecodes and enter commands of its own; it leaves nothing half-changed, and neither does a Ctrl-C.
+- Once it is closed, no task enters, and once it is over, nothing. What has entered before is served a last time, unless the
+  pool thread has failed.
 """
 
 from __future__ import annotations
@@ -23,43 +24,56 @@ from procjob.pool.actions import Action
 Command = Callable[..., list[Action]]
 
 
+class _Pipe:
+    """A pipe that is closed with the last reference to it: by nobody while another thread may write there."""
+
+    def __init__(self) -> None:
+        self.ends = self.read_end, self.write_end = os.pipe()
+        for end in self.ends:
+            os.set_blocking(end, False)
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        for end in self.ends:
+            close(end)
+
+
 class Inbox:
     """Commands that the pool thread has not carried out yet.
 
     Args:
-        gate: the lock of the pool. Whoever holds it and sees that the inbox is not `over` may `put`.
         selector: in which the pool thread sleeps, and which watches `wake_fd`.
+
+    Attributes:
+        closed: whether no more tasks are taken.
+        over: whether nothing is taken any more.
     """
 
-    def __init__(self, gate: RLock, selector: selectors.BaseSelector) -> None:
-        self.over = False
-        self._gate = gate
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self.closed = self.over = False
+        self._lock = RLock()  # re-entered by a finalizer
         self._selector = selector
         self._commands: deque[tuple[Command, tuple[Any, ...]]] = deque()
         self._asleep = False
-        self.wake_fd, self._wake_write = os.pipe()
-        os.set_blocking(self.wake_fd, False)
-        os.set_blocking(self._wake_write, False)
+        self._pipe: _Pipe | None = _Pipe()
+        self.wake_fd = self._pipe.read_end
 
     # ------------------------------------------------------------ any thread
 
-    def tell(self, command: Command, *args: Any) -> bool:
-        """Have the pool thread carry out the actions of ``command(*args)``; False: it has ended."""
-        with self._gate:
-            if not self.over:
-                self.put(command, *args)
-            return not self.over
-
-    def put(self, command: Command, *args: Any) -> None:
-        """Append a command and wake the pool thread, unless it is awake and will look."""
+    def tell(self, command: Command, *args: Any, is_task: bool = False) -> bool:
+        """Have the pool thread carry out the actions of ``command(*args)``; False: it takes no more of them."""
+        entered = False
         try:
-            self._commands.append((command, args))
-        finally:  # also if a Ctrl-C strikes when `append` returns; until the write, nothing is called that it could strike
-            if self._asleep:
+            with self._lock:
+                if not (self.over or (is_task and self.closed)):
+                    self._commands += ((command, args),)
+                    entered = True
+        finally:  # also if a Ctrl-C strikes when the lock is released; until the write, nothing is called that it could strike
+            if entered and self._asleep and (pipe := self._pipe) is not None:
                 try:  # noqa: SIM105  (suppress() is a call, where a Ctrl-C could strike)
-                    os.write(self._wake_write, b"\0")
+                    os.write(pipe.write_end, b"\0")
                 except BlockingIOError:
                     pass  # full: it is awake as soon as it looks
+        return entered
 
     # ------------------------------------------------------------ the pool thread
 
@@ -83,10 +97,9 @@ class Inbox:
 
     def shut(self) -> None:
         """Let nothing more enter."""
-        with self._gate:
+        with self._lock:
             self.over = True
 
     def close(self) -> None:
         """Release the wake pipe."""
-        os.close(self.wake_fd)
-        os.close(self._wake_write)
+        self._pipe = None

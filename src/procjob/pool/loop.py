@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from socket import gethostname
-from threading import RLock
+from threading import Lock
 from typing import Any
 
 from procjob.errors import ProcjobError, RemoteError
@@ -58,28 +58,32 @@ LONGEST_SELECT = 86400.0
 class Loop:
     """What only the pool thread touches, from the moment it is in `run`.
 
-    Other threads `put` and `tell` commands to the `inbox`, post to the dispatchers and look at `broken` and `pids`.
+    Other threads `tell` the `inbox` commands, post to the dispatchers and look at `broken` and `pids`.
 
     Args:
-        gate: the lock of the pool.
         calls: those that are not settled. Whoever submits enters them here, the loop takes them out.
         workers: most processes that execute at the same time.
         spawn: starts one.
+
+    Attributes:
+        claim: taken by whoever serves it, or gives it up.
+        begun: whether a thread has been started for that.
 
     Raises:
         RuntimeError: no thread can be started; nothing is left behind.
         OSError: no descriptor is left; nothing is left behind.
     """
 
-    def __init__(self, gate: RLock, calls: dict[int, Call], workers: int, spawn: Callable[[], WorkerProcess]) -> None:
+    def __init__(self, calls: dict[int, Call], workers: int, spawn: Callable[[], WorkerProcess]) -> None:
         self._calls = calls
         self._spawn = spawn
         self._host = gethostname()
         self._scheduler = Scheduler(workers)
         self._live: dict[int, LiveWorker] = {}
+        self.claim, self.begun = Lock(), False
         with contextlib.ExitStack() as undo:
             self._selector = undo.enter_context(selectors.DefaultSelector())
-            self.inbox = undo.enter_context(contextlib.closing(Inbox(gate, self._selector)))
+            self.inbox = undo.enter_context(contextlib.closing(Inbox(self._selector)))
             self._selector.register(self.inbox.wake_fd, selectors.EVENT_READ, self.inbox.on_wake)
             self.callbacks = undo.enter_context(contextlib.closing(Dispatcher("procjob-callbacks")))
             self.relays = undo.enter_context(contextlib.closing(Dispatcher("procjob-output")))
@@ -130,17 +134,20 @@ class Loop:
                 self._step()
         except BaseException as exc:  # a defect of ours: nobody may wait for ever because of it
             logger.critical("the pool thread failed; its jobs are lost", exc_info=True)
-            self.inbox.shut()
-            for live in self._live.values():
-                live.process.kill()
-            error = ProcjobError(f"the pool failed internally: {exc!r}; please report this with the log")
-            for call in list(self._calls.values()):
-                call.future.settle(exception=error)
+            self.give_up(ProcjobError(f"the pool failed internally: {exc!r}; please report this with the log"))
         else:
             self.inbox.shut()
             self.inbox.serve(self._perform)  # what slipped in while the last worker left is settled as cancelled
         finally:
             self.close()
+
+    def give_up(self, error: BaseException) -> None:
+        """Let nothing more enter, kill the workers, and end what is left with an error."""
+        self.inbox.shut()
+        for live in self._live.values():
+            live.process.kill()
+        for call in list(self._calls.values()):
+            call.future.settle(exception=error)
 
     def _step(self) -> None:
         deadline = self._scheduler.next_deadline()

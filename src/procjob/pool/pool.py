@@ -7,9 +7,10 @@
                              └──> Dispatcher thread: relayed output, which no callback may hold up
 
 Invariants:
-- What only the pool thread may touch is behind `Loop`; callers put commands into its inbox. `_calls` alone is shared:
-  whoever submits enters a call, the loop takes it out, each in one step.
+- What only the pool thread may touch is behind `Loop`; callers tell its inbox. `_calls` alone is shared: whoever submits
+  enters a call, the loop takes it out, each in one step.
 - There is a loop from the first submit on, in the process that made it. A copy of that made by fork leaves it alone.
+- Here no lock is held: a signal handler may submit, cancel, close and wait wherever it interrupts a thread that does so.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ class Pool:
         finish_at_exit: at interpreter exit, finish what was submitted (as concurrent.futures does) or stop it.
     """
 
+    _loop: Loop | None = None
+
     def __init__(
         self,
         workers: int,
@@ -79,41 +82,56 @@ class Pool:
         self._environment = {**worker_environment(workers, threads_per_worker), **(environment or {})}
         captured_level()  # a wrong PROCJOB_LOG_LEVEL is told here, not by a worker
         self._ids = itertools.count(1)
-        self._gate = threading.RLock()  # re-entered by a finalizer that runs while its thread holds it
         self._shut = False
         # No Event: struck by a Ctrl-C as somebody waits for it, its lock may stay taken.
         self._ended: SteadyFuture[None] = SteadyFuture()
         self._calls: dict[int, Call] = {}
-        self._loop: Loop | None = None
         self._thread: threading.Thread | None = None
         if warmup is not None:
-            self._loop = self._start()
-            self._loop.inbox.tell(self._loop.warm_up)
+            loop = self._served()
+            loop.inbox.tell(loop.warm_up)
 
-    def _start(self) -> Loop:
+    def _served(self) -> Loop:
+        """Return the loop, and see to it that a thread serves it.
+
+        Threads that come here at once, or a signal handler in the midst of it, may make a loop each, and start a thread
+        each: the first loop stays, and the first thread serves it.
+        """
+        loop = self._loop
+        if loop is None:
+            made = self._made()
+            loop = self.__dict__.setdefault("_loop", made)  # in one step
+            if loop is not made:
+                made.close()
+        if not loop.begun:
+            if self._shut:  # by whoever found no loop to tell
+                self._leave(loop)
+            try:
+                _pools.add(self)
+                start_thread("procjob-pool", self._run, loop)
+                loop.begun = True
+            except BaseException as exc:  # no thread to be had: leave nothing behind, the next submit may try again
+                if loop.claim.acquire(blocking=False):  # else it was a Ctrl-C, and the thread is there and has the loop
+                    self.__dict__.pop("_loop")
+                    _pools.discard(self)
+                    loop.give_up(exc)
+                    loop.close()
+                raise
+        return loop
+
+    def _made(self) -> Loop:
         if getattr(sys, "frozen", False):  # the executable takes no -m: it would run the script, which starts workers
             raise RuntimeError(
                 "an application frozen by PyInstaller or the like cannot start workers: each would be the whole application "
                 "again; take workers=0, or engine=procjob.engine.ExecutorEngine(executor) with an executor of threads"
             )
         spawn = partial(WorkerProcess, self._environment, captured_level(), self._initializer)
-        loop = Loop(self._gate, self._calls, self.workers, spawn)
-        claim = threading.Lock()
-        try:
-            self._owner_pid, self._loop = os.getpid(), loop
-            _pools.add(self)
-            start_thread("procjob-pool", self._run, loop, claim)
-        except BaseException:  # no thread to be had: leave nothing behind, the next submit may try again
-            if claim.acquire(blocking=False):  # else it was a Ctrl-C, and the thread is there and has the loop
-                self._loop = None
-                _pools.discard(self)
-                loop.close()
-            raise
-        return loop
+        self._owner_pid = os.getpid()
+        return Loop(self._calls, self.workers, spawn)
 
-    def _run(self, loop: Loop, claim: threading.Lock) -> None:
+    def _run(self, loop: Loop) -> None:
         """The pool thread; it keeps the pool from being garbage before it has ended."""
-        if not claim.acquire(blocking=False):
+        if not loop.claim.acquire(blocking=False):
             return
         self._thread = threading.current_thread()
         try:
@@ -150,34 +168,28 @@ class Pool:
         spec = TaskSpec(next(self._ids), limits, prefetch=tiny, group=group)
         future: TaskFuture[Any] = TaskFuture(self, spec.id)
         call = Call(spec, payload, tuple(constants), future, sink, describe)
-        self._check_owner()  # first: in a copy made by fork, the gate may be shut for ever
-        with self._gate:
-            self._check_state()
-            loop = self._loop or self._start()
-            try:
-                if sink is not None:
-                    sink(Accepted(time.monotonic(), future))
-                self._calls[spec.id] = call
-                loop.inbox.put(loop.submit, spec)
-            except BaseException:  # a Ctrl-C: nobody gets the future, and the loop may know nothing of it
-                future.cancel()
-                future.settle(cancelled=True)
-                raise
+        self.check_open()
+        loop = self._served()
+        try:
+            if sink is not None:
+                sink(Accepted(time.monotonic(), future))
+            self._calls[spec.id] = call
+            if not loop.inbox.tell(loop.submit, spec, is_task=True):
+                self._calls.pop(spec.id, None)
+                raise RuntimeError("cannot schedule new futures after shutdown")
+        except BaseException:  # or a Ctrl-C: nobody gets the future, and the loop may know nothing of it
+            future.cancel()
+            future.settle(cancelled=True)
+            raise
         return future
 
     def check_open(self) -> None:
         """Raise what `submit` would raise for the state of the pool."""
-        self._check_owner()
-        self._check_state()
-
-    def _check_owner(self) -> None:
         if self._foreign():
             raise RuntimeError(
                 f"this pool belongs to process {self._owner_pid} and was copied by fork into {os.getpid()}; "
                 "make a new one here"
             )
-
-    def _check_state(self) -> None:
         if _exiting:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
         loop = self._loop
@@ -220,16 +232,19 @@ class Pool:
         """Accept nothing more; the workers leave when nothing is left to do. Does not wait. May be called again."""
         if self._foreign():
             return
-        with self._gate:
-            self._shut = True
-            if self._loop is not None:
-                self._loop.inbox.tell(self._loop.leave, cancel_queued, stop_running)
+        self._shut = True
+        if self._loop is not None:
+            self._leave(self._loop, cancel_queued=cancel_queued, stop_running=stop_running)
+
+    def _leave(self, loop: Loop, *, cancel_queued: bool = False, stop_running: bool = False) -> None:
+        loop.inbox.closed = True
+        loop.inbox.tell(loop.leave, cancel_queued, stop_running)
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until a closed pool has ended: no process, no thread, every callback run. False: ``timeout`` ran out."""
-        loop = self._loop
-        if loop is None or self._foreign() or threading.current_thread() is self._thread:
+        if self._loop is None or self._foreign() or threading.current_thread() is self._thread:
             return True
+        loop = self._served()  # this may be a signal handler's call in the midst of the first submit
         deadline = None if timeout is None else time.monotonic() + timeout
         wait_for([self._ended], timeout)
         if not self._ended.done():
