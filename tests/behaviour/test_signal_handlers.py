@@ -3,7 +3,9 @@
 import itertools
 import signal
 import sys
+import threading
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -29,15 +31,17 @@ def absolute(x):
     return abs(x)
 
 
-def interrupted(use, handler, number):
-    """Have ``use()`` interrupted at the ``number``-th place where a signal handler can run; False: there are fewer."""
+def interrupted(use, handler, number, within=("",)):
+    """Have ``use()`` interrupted at the ``number``-th place where a signal handler can run, in some files; False: there are fewer."""
     places, seen = itertools.count(), []
 
-    def interrupt(_frame, event, what):
+    def interrupt(frame, event, what):
         # The calls by which a `with` takes a lock and lets go are not in the script's code. No handler runs right before the
         # latter; one right after the former, as from 3.14 on, nobody can prevent.
         name = what.__name__ if event in ("c_call", "c_return") else None
-        if (event, name) not in (("c_return", "__enter__"), ("c_call", "__exit__")) and next(places) == number:
+        if (event, name) in (("c_return", "__enter__"), ("c_call", "__exit__")):
+            return
+        if frame.f_code.co_filename.endswith(within) and next(places) == number:
             sys.setprofile(None)
             seen.append(handler())
 
@@ -49,10 +53,10 @@ def interrupted(use, handler, number):
     return bool(seen)
 
 
-def everywhere(make, handler):
+def everywhere(make, handler, within=("",)):
     """Return at how many places what ``make()`` returns has been interrupted, each time a new one from its beginning."""
     make()()
-    return next(number for number in itertools.count() if not interrupted(make(), handler, number))
+    return next(number for number in itertools.count() if not interrupted(make(), handler, number, within))
 
 
 def test_it_may_run_a_job_while_another_is_submitted_and_awaited(engine):
@@ -77,6 +81,61 @@ def test_it_may_run_a_job_while_the_first_is_submitted_that_a_store_keeps(engine
 
     assert everywhere(make, lambda: backends[0].run(-2).result(DEADLINE)) > 20
     backends[0].close()
+
+
+SUBMIT = tuple(str(Path("procjob", "pool", name)) for name in ("pool.py", "loop.py", "inbox.py"))
+
+
+def pool_threads():
+    return [thread for thread in threading.enumerate() if thread.name == "procjob-pool"]
+
+
+def test_it_may_run_a_job_while_the_first_starts_the_pool():
+    """In files of ours: multiprocessing's tracker of resources refuses to be asked by what interrupts it."""
+    backends = []
+
+    def make():
+        for backend in backends:
+            backend.close()
+            assert not pool_threads()
+        backends[:] = [Backend(absolute, workers=1)]
+        return partial(backends[0].run, -1)
+
+    assert everywhere(make, lambda: backends[0].run(-2).result(DEADLINE), SUBMIT) > 20
+    backends[0].close()
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_it_may_close_the_backend_while_a_job_is_submitted(first):
+    """As scripts end themselves at a SIGTERM."""
+    backends, jobs = [], []
+
+    def make():
+        backends[:] = [backend] = [Backend(absolute, workers=1)]
+        if not first:
+            backend.run(-2).result(DEADLINE)
+
+        def run():
+            try:
+                jobs.append(backend.run(-1))
+            except RuntimeError as error:
+                assert "closed" in str(error) or "after shutdown" in str(error)  # noqa: PT017  (no job is right, too)
+            backend.close()
+            assert not pool_threads()
+
+        return run
+
+    assert everywhere(make, lambda: backends[0].close(cancel=True), SUBMIT) > 20
+    assert {job.status().name for job in jobs} <= {"CANCELLED", "DONE"}
+
+
+def test_it_may_wait_for_a_task_of_an_executor_while_another_is_awaited():
+    with procjob.ProcessPoolExecutor(2) as executor:
+
+        def make():
+            return executor.submit(absolute, -1).result
+
+        assert everywhere(make, lambda: executor.submit(absolute, -2).result(DEADLINE)) > 10
 
 
 def test_it_may_run_a_job_while_one_of_several_tasks_is_submitted(engine):

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
 from operator import attrgetter
-from typing import Any, Never, Protocol, TypeVar
+from typing import Any, Never, Protocol, TypeVar, cast
 
 from procjob.pool.dispatcher import run_logged
+from procjob.pool.watching import wait_for
 
 T = TypeVar("T")
 
@@ -65,6 +66,9 @@ class _Condition(threading.Condition):
 class SteadyFuture(Future[T]):
     """A future for which a user waits and that a thread of ours settles: a Ctrl-C in the wait cannot lock that out."""
 
+    #: So that `procjob.pool.watching.watch` need not ask for callbacks.
+    tells_waiters_of_cancel = True
+
     def __init__(self) -> None:
         super().__init__()
         self._condition: Any = _Condition()
@@ -86,6 +90,8 @@ class TaskFuture(Future[T]):
         owner: what executes the task.
         task: how the owner calls it.
     """
+
+    tells_waiters_of_cancel = True
 
     _condition: Any = _MadeAtFirstUse()
     #: Who waits in `concurrent.futures.wait` and `as_completed`; these hold the condition when they add themselves.
@@ -124,6 +130,24 @@ class TaskFuture(Future[T]):
         if self._claimed and self._state == PENDING and self._owner.has_begun(self._task):
             self.mark_running()
         return super().running()
+
+    def result(self, timeout: float | None = None) -> T:
+        """As in the base class, but a signal handler may wait for other tasks wherever it interrupts the wait."""
+        exception = self.exception(timeout)
+        if exception is not None:
+            try:
+                raise exception
+            finally:
+                del exception, self  # its traceback has this frame
+        return cast("T", self._result)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """As in the base class; see `result`."""
+        if self._state in (PENDING, RUNNING):
+            wait_for([self], timeout)
+        if self._state == FINISHED:
+            return self._exception
+        raise TimeoutError if self._state in (PENDING, RUNNING) else CancelledError
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
         """Call ``fn(self)`` in the dispatcher thread once the future is final, or soon if it already is."""

@@ -14,8 +14,6 @@ from concurrent.futures import ALL_COMPLETED, FIRST_EXCEPTION, Future
 from concurrent.futures._base import PENDING, RUNNING
 from typing import Any
 
-from procjob.pool.futures import SteadyFuture, TaskFuture
-
 
 class _Watcher:
     """Stands among the waiters of a future: it is called at once when that is final, before any callback."""
@@ -46,7 +44,7 @@ def watch(future: Future[Any], fn: Callable[[Future[Any]], object]) -> Callable[
     """
     inside: Any = future  # its stubs leave some of it out
     condition, waiters = inside._condition, inside._waiters
-    if isinstance(future, TaskFuture | SteadyFuture):
+    if getattr(inside, "tells_waiters_of_cancel", False):
         tell, callbacks = fn, []
     else:  # those of the standard library tell their waiters of a cancel late or never, but their callbacks at once
         tell, callbacks = _Once(fn), inside._done_callbacks
