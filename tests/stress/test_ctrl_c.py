@@ -6,8 +6,12 @@ import subprocess
 import sys
 
 DEADLINE = 60.0
+#: When a script that hangs tells where, and ends.
+HANGS = 50.0
 
-SCRIPT = """
+SCRIPT = f"""
+import faulthandler
+faulthandler.dump_traceback_later({HANGS}, exit=True)
 import os, random, signal, threading, time
 import procjob
 
