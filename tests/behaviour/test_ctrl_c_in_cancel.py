@@ -13,7 +13,7 @@ import pytest
 
 import procjob
 from procjob import ProcessPoolExecutor, job
-from procjob.engine import InlineEngine, ProcessEngine
+from procjob.engine import ExecutorEngine, InlineEngine, ProcessEngine
 from procjob.job import Job
 from procjob.pool.watching import wait_for
 from procjob.store.recorder import Following
@@ -202,3 +202,28 @@ def test_a_close_that_waits_for_the_workers_can_be_called_again():
         assert not closing.is_alive()
         number += 1
     assert number > 5
+
+
+def test_a_close_does_not_wait_for_a_task_that_was_struck_while_it_was_given_to_an_executor():
+    def strike(frame, event, _):
+        if Path(frame.f_code.co_filename).parent.name == "engine" and event != "c_call" and next(places) == number:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        for number in itertools.count():
+            engine, places = ExecutorEngine(threads), itertools.count()
+            backend = procjob.Backend(abs, engine=engine)
+            try:
+                sys.setprofile(strike)
+                backend.run(-1)
+                sys.setprofile(None)
+                break
+            except KeyboardInterrupt:
+                closing = threading.Thread(target=engine.close, daemon=True)
+                closing.start()
+                closing.join(DEADLINE)
+                assert not closing.is_alive(), f"struck at place {number}"
+            finally:
+                sys.setprofile(None)
+    assert number > 10

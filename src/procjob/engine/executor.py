@@ -21,6 +21,7 @@ from procjob.pool.futures import TaskFuture
 from procjob.pool.pickling import add_note, dumps, dumps_call, loads, pack_exception, unpack_exception
 from procjob.pool.relay import named
 from procjob.pool.verdicts import origin
+from procjob.pool.watching import Once
 
 logger = logging.getLogger("procjob")
 
@@ -66,8 +67,14 @@ class ExecutorEngine(WorkerlessEngine):
         accepted = time.monotonic()  # before it can begin
         inner = self._executor.submit(_execute, pickled)
         future = _ExecutorFuture(inner, self._callbacks)
-        self._accept(future, sink, accepted)
-        inner.add_done_callback(lambda _: self._finish(future, sink, task.describe))
+        finish = Once(lambda _: self._finish(future, sink, task.describe))
+        try:
+            self._accept(future, sink, accepted)
+            inner.add_done_callback(finish)
+        except BaseException:  # a Ctrl-C: nobody gets the future, but `close` waits for it, and perhaps a job has it
+            inner.cancel()
+            inner.add_done_callback(finish)
+            raise
         return future
 
     def _finish(self, future: _ExecutorFuture, sink: EventSink, describe: Callable[[], str] | None) -> None:

@@ -16,7 +16,8 @@ from procjob.events import Accepted, EventSink, Finished, Usage
 from procjob.pool import session
 from procjob.pool.actions import NO_LIMITS, Limits
 from procjob.pool.dispatcher import Dispatcher, run_logged
-from procjob.pool.futures import TaskFuture
+from procjob.pool.futures import SteadyFuture, TaskFuture
+from procjob.pool.watching import wait_for
 
 
 class WorkerlessEngine:
@@ -31,9 +32,9 @@ class WorkerlessEngine:
         self._callbacks = Callbacks()
         weakref.finalize(self, self._callbacks.close, wait=False).atexit = False
         self._closed = False
-        self._changed = threading.Condition()
-        #: Futures that are not settled yet, each with the thread that executes its task where that is known.
-        self._unfinished: dict[Future[Any], int | None] = {}
+        #: Futures that are not settled yet, each with the thread that executes its task where that is known, and with what ends
+        #: when its callbacks are posted, too. Changed in single steps.
+        self._unfinished: dict[Future[Any], tuple[int | None, SteadyFuture[None]]] = {}
 
     def queue_position(self, future: Future[Any]) -> int | None:
         """Return None: inline nothing is ever queued, and an executor does not tell."""
@@ -51,8 +52,8 @@ class WorkerlessEngine:
                 future.cancel()
         if wait:
             me = threading.get_ident()
-            with self._changed:
-                self._changed.wait_for(lambda: all(thread == me for thread in self._unfinished.values()))
+            while left := [ended for thread, ended in list(self._unfinished.values()) if thread != me]:
+                wait_for(left)
         if wait or not self._unfinished:  # else the last task does this
             self._callbacks.close(wait=wait)
 
@@ -68,8 +69,7 @@ class WorkerlessEngine:
                 )
 
     def _accept(self, future: Future[Any], sink: EventSink, now: float, thread: int | None = None) -> None:
-        with self._changed:
-            self._unfinished[future] = thread
+        self._unfinished[future] = thread, SteadyFuture()
         sink(Accepted(now, future))
 
     def _settle(
@@ -87,9 +87,9 @@ class WorkerlessEngine:
             sink(Finished(time.monotonic(), int(usage is not None), usage))
         finally:  # also after a Ctrl-C
             future.settle(result, exception, cancelled=cancelled)
-        with self._changed:  # only now, when its callbacks are posted, may `close` return
-            self._unfinished.pop(future, None)  # none, if a Ctrl-C has struck before it was accepted
-            self._changed.notify_all()
+        _, ended = self._unfinished.pop(future, (None, None))  # none, if a Ctrl-C has struck before it was accepted
+        if ended is not None:  # only now may `close` return
+            ended.set_result(None)
         if self._closed and not self._unfinished:
             self._callbacks.close(wait=False)
 

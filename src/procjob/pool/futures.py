@@ -42,7 +42,7 @@ class Owner(Protocol):
         """Run a callback of the user elsewhere, in order."""
 
 
-class _Condition(threading.Condition):
+class SteadyCondition(threading.Condition):
     """A condition that is entered and left in C, where no Ctrl-C can strike, and that is made quickly and small.
 
     What `threading.Condition` copies from its lock when it is made is looked up there when it is used.
@@ -71,15 +71,15 @@ class SteadyFuture(Future[T]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._condition: Any = _Condition()
+        self._condition: Any = SteadyCondition()
 
 
 class _MadeAtFirstUse:
     """The condition of a future: 400 bytes that a queued task does without until somebody waits or a worker takes it."""
 
-    def __get__(self, future: TaskFuture[Any], _: type) -> _Condition:
+    def __get__(self, future: TaskFuture[Any], _: type) -> SteadyCondition:
         # In one step, so that all threads get the same one; from then on it hides this descriptor.
-        made: _Condition = future.__dict__.setdefault("_condition", _Condition())
+        made: SteadyCondition = future.__dict__.setdefault("_condition", SteadyCondition())
         return made
 
 

@@ -22,13 +22,14 @@ class _Watcher:
         self.add_result = self.add_exception = self.add_cancelled = fn
 
 
-class _Once:
+class Once:
     """Calls a function when it is called first."""
 
     def __init__(self, fn: Callable[[Future[Any]], object]) -> None:
         self._left = [fn]
 
     def __call__(self, future: Future[Any]) -> None:
+        """Call it, or do nothing."""
         try:
             fn = self._left.pop()
         except IndexError:
@@ -47,7 +48,7 @@ def watch(future: Future[Any], fn: Callable[[Future[Any]], object]) -> Callable[
     if getattr(inside, "tells_waiters_of_cancel", False):
         tell, callbacks = fn, []
     else:  # those of the standard library tell their waiters of a cancel late or never, but their callbacks at once
-        tell, callbacks = _Once(fn), inside._done_callbacks
+        tell, callbacks = Once(fn), inside._done_callbacks
     watcher: Any = _Watcher(tell)
     with condition:  # nothing is called: a signal handler that waits there would hold up whoever settles this future
         watched = future._state in (PENDING, RUNNING)

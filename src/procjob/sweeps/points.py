@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from procjob.pool.futures import SteadyCondition
 from procjob.pool.threads import start_thread
 
 Column = NDArray[Any]
@@ -332,7 +332,7 @@ class Reader:
         self._stream = stream
         self._wake = wake
         self._found: deque[Any] = deque()
-        self._changed = threading.Condition()
+        self._changed = SteadyCondition()
         self._wanted = 0
         self._begun = self._awaited = self._ended = self._slow = False
 
