@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import attrgetter
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -221,6 +221,13 @@ def _with_cache(fn: Callable[..., Any], parameters: Mapping[str, Any]) -> Callab
 _TABLE, *_TABLES = cloudpickle.Pickler.dispatch_table.maps  # each table more takes time for each object
 
 
+def _reduced_code(code: CodeType) -> Any:
+    # From 3.1.3 on cloudpickle leaves the file out, by whose lines a traceback shows where in a script a task has failed.
+    make, parts = _TABLE[CodeType](code)
+    named = (code.co_filename if isinstance(part, str) and part == "<dynamic-code>" else part for part in parts)
+    return make, tuple(named)
+
+
 class _Pickler(Pickler):
     """That of cloudpickle, which sends functions of a script with all they need, but of their caches the names only."""
 
@@ -230,7 +237,9 @@ class _Pickler(Pickler):
             return super().reducer_override(obj)
         return NotImplemented
 
-    dispatch_table: Any = ChainMap({**_TABLE, functools._lru_cache_wrapper: _reduced_cache}, *_TABLES)  # noqa: RUF012  (as typeshed)
+    dispatch_table: Any = ChainMap(  # noqa: RUF012  (as typeshed)
+        {**_TABLE, functools._lru_cache_wrapper: _reduced_cache, CodeType: _reduced_code}, *_TABLES
+    )
 
 
 def _pickle(value: object, buffers: Buffers | None = None) -> bytes:
