@@ -227,9 +227,14 @@ class Backend:
             if self._closed:
                 raise RuntimeError(f"backend {self.name} is closed; make a new one")
             self._jobs.add(job)
-        self._submit(job, text, given_id=job_id is not None)
-        if shown:
-            show(job)
+        try:
+            self._submit(job, text, given_id=job_id is not None)
+            if shown:
+                show(job)
+        except BaseException:  # also a Ctrl-C: nobody gets the job
+            if job._future is not None:
+                job.cancel()
+            raise
         return job
 
     def _submit(self, job: Job, text: str, *, given_id: bool) -> None:

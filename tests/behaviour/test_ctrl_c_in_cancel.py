@@ -227,3 +227,29 @@ def test_a_close_does_not_wait_for_a_task_that_was_struck_while_it_was_given_to_
             finally:
                 sys.setprofile(None)
     assert number > 10
+
+
+def test_a_job_that_is_struck_while_it_is_submitted_does_not_run_on():
+    """Nobody has it: nobody could cancel it."""
+
+    def strike(frame, event, _):
+        ours = Path(procjob.__file__).parent in Path(frame.f_code.co_filename).parents
+        if ours and event in ("call", "c_return") and next(places) == number:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    with procjob.Backend(time.sleep, workers=1) as backend:
+        backend.run(0).result(DEADLINE)
+        for number in itertools.count():
+            places = itertools.count()
+            sys.setprofile(strike)
+            try:
+                job = backend.run(3600)
+                sys.setprofile(None)
+                job.cancel()
+                break
+            except KeyboardInterrupt:
+                assert backend.run(0).result(DEADLINE) is None, f"struck at place {number}"
+            finally:
+                sys.setprofile(None)
+    assert number > 50
