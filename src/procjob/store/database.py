@@ -45,6 +45,9 @@ _RELEASE = "RELEASE of_a_signal_handler"
 _INNER = "SAVEPOINT of_a_signal_handler", _RELEASE, ["ROLLBACK TO of_a_signal_handler", _RELEASE]
 
 _open: weakref.WeakSet[Database] = weakref.WeakSet()
+#: Seconds that interpreter exit waits for a thread that uses a database: another process may have the file locked.
+EXIT_PATIENCE = 1.0
+
 #: Held while a file is opened, so that the descriptor which makes it is closed before anybody here has locks on it, and
 #: no fork comes in between. Taken before the lock of a database, never after.
 _opening = threading.RLock()
@@ -353,7 +356,9 @@ def _at_exit() -> None:
     with _opening:
         databases = list(_open)
     for database in databases:
-        database.disconnect()
+        if database._lock.acquire(timeout=EXIT_PATIENCE):
+            database.disconnect()
+            database._lock.release()
 
 
 if hasattr(os, "register_at_fork"):

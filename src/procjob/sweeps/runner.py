@@ -17,7 +17,6 @@ import atexit
 import contextlib
 import threading
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -55,8 +54,8 @@ ALONE = 64
 #: In the inbox: an iterator has given points.
 _MORE: Future[Any] = Future()
 
-#: What runs sweeps, and in which thread.
-_threads: weakref.WeakKeyDictionary[Runner, threading.Thread] = weakref.WeakKeyDictionary()
+#: What runs sweeps now, and in which thread; changed in single steps.
+_running: dict[Runner, threading.Thread] = {}
 
 
 class Keeper(Protocol):
@@ -174,7 +173,7 @@ class Runner:
             self._sink = sink
             sink(Accepted(time.monotonic(), future))
             if self._engine.workers:
-                _threads[self] = start_thread("procjob-sweep", self._drive)
+                start_thread("procjob-sweep", self._drive)
             else:
                 self._drive()  # in the caller, as each job of such an engine
         except StoreError:  # it has not begun
@@ -217,6 +216,7 @@ class Runner:
         here = threading.get_ident()
         if self._driver.setdefault("thread", here) != here or self._future.done():
             return
+        _running[self] = threading.current_thread()
         result, bar = None, None
         try:
             bar = self._make_bar()
@@ -234,6 +234,7 @@ class Runner:
             self._sink(Finished(now, int(usage is not None), usage))
             self._future.settle(result, self._failure, cancelled=self._stopping or self._engine_gone)
             self._callbacks.close(wait=False)
+            _running.pop(self, None)
         if isinstance(self._failure, KeyboardInterrupt) and not self._engine.workers:
             raise self._failure
 
@@ -463,7 +464,8 @@ def _ignore(_: Event) -> None:
 def _stop_all() -> None:
     """At exit: stop what runs, and let it write how it has ended. Registered after the pools' own exit, so it comes before it."""
     deadline = time.monotonic() + (CTRL_C_PATIENCE if ended_by_ctrl_c() else EXIT_PATIENCE)
-    running = [(runner, thread) for runner, thread in list(_threads.items()) if thread.is_alive()]
+    # What cannot be killed may never end.
+    running = [(runner, thread) for runner, thread in list(_running.items()) if runner._engine.capabilities.can_kill]
     for runner, _ in running:
         runner.request_stop(0)
     for _, thread in running:
