@@ -133,21 +133,26 @@ class TaskFuture(Future[T]):
 
     def result(self, timeout: float | None = None) -> T:
         """As in the base class, but a signal handler may wait for other tasks wherever it interrupts the wait."""
-        exception = self.exception(timeout)
-        if exception is not None:
-            try:
+        exception = None
+        try:
+            exception = self.exception(timeout)
+            if exception is not None:
                 raise exception
-            finally:
-                del exception, self  # its traceback has this frame
-        return cast("T", self._result)
+            return cast("T", self._result)
+        finally:
+            del exception, self  # what is raised has this frame in its traceback
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """As in the base class; see `result`."""
-        if self._state in (PENDING, RUNNING):
-            wait_for([self], timeout)
-        if self._state == FINISHED:
-            return self._exception
-        raise TimeoutError if self._state in (PENDING, RUNNING) else CancelledError
+        try:
+            if self._state in (PENDING, RUNNING):
+                wait_for([self], timeout)
+            state = self._state
+            if state == FINISHED:
+                return self._exception
+            raise TimeoutError if state in (PENDING, RUNNING) else CancelledError
+        finally:
+            del self
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
         """Call ``fn(self)`` in the dispatcher thread once the future is final, or soon if it already is."""

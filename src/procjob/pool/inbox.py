@@ -27,6 +27,8 @@ Command = Callable[..., list[Action]]
 class _Pipe:
     """A pipe that is closed with the last reference to it: by nobody while another thread may write there."""
 
+    ends: tuple[int, ...] = ()  # if there are no more descriptors
+
     def __init__(self) -> None:
         self.ends = self.read_end, self.write_end = os.pipe()
         for end in self.ends:

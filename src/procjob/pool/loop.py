@@ -66,7 +66,7 @@ class Loop:
         spawn: starts one.
 
     Attributes:
-        claim: taken by whoever serves it, or gives it up.
+        claim: taken by the thread that serves it.
         begun: whether a thread has been started for that.
 
     Raises:
@@ -134,20 +134,17 @@ class Loop:
                 self._step()
         except BaseException as exc:  # a defect of ours: nobody may wait for ever because of it
             logger.critical("the pool thread failed; its jobs are lost", exc_info=True)
-            self.give_up(ProcjobError(f"the pool failed internally: {exc!r}; please report this with the log"))
+            self.inbox.shut()
+            for live in self._live.values():
+                live.process.kill()
+            error = ProcjobError(f"the pool failed internally: {exc!r}; please report this with the log")
+            for call in list(self._calls.values()):
+                call.future.settle(exception=error)
         else:
             self.inbox.shut()
             self.inbox.serve(self._perform)  # what slipped in while the last worker left is settled as cancelled
         finally:
             self.close()
-
-    def give_up(self, error: BaseException) -> None:
-        """Let nothing more enter, kill the workers, and end what is left with an error."""
-        self.inbox.shut()
-        for live in self._live.values():
-            live.process.kill()
-        for call in list(self._calls.values()):
-            call.future.settle(exception=error)
 
     def _step(self) -> None:
         deadline = self._scheduler.next_deadline()

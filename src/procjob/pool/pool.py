@@ -16,6 +16,7 @@ Invariants:
 from __future__ import annotations
 
 import atexit
+import contextlib
 import itertools
 import os
 import sys
@@ -27,7 +28,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from procjob.events import Accepted, EventSink
+from procjob.events import Accepted, EventSink, Finished
 from procjob.pool import checks
 from procjob.pool.actions import NO_LIMITS, Limits, TaskSpec
 from procjob.pool.constants import Constant
@@ -95,7 +96,7 @@ class Pool:
         """Return the loop, and see to it that a thread serves it.
 
         Threads that come here at once, or a signal handler in the midst of it, may make a loop each, and start a thread
-        each: the first loop stays, and the first thread serves it.
+        each: the first loop stays, and the first thread serves it. Where none can be started, the next call tries again.
         """
         loop = self._loop
         if loop is None:
@@ -106,17 +107,9 @@ class Pool:
         if not loop.begun:
             if self._shut:  # by whoever found no loop to tell
                 self._leave(loop)
-            try:
-                _pools.add(self)
-                start_thread("procjob-pool", self._run, loop)
-                loop.begun = True
-            except BaseException as exc:  # no thread to be had: leave nothing behind, the next submit may try again
-                if loop.claim.acquire(blocking=False):  # else it was a Ctrl-C, and the thread is there and has the loop
-                    self.__dict__.pop("_loop")
-                    _pools.discard(self)
-                    loop.give_up(exc)
-                    loop.close()
-                raise
+            start_thread("procjob-pool", self._run, loop)
+            _pools.add(self)
+            loop.begun = True
         return loop
 
     def _made(self) -> Loop:
@@ -174,10 +167,12 @@ class Pool:
             if sink is not None:
                 sink(Accepted(time.monotonic(), future))
             self._calls[spec.id] = call
-            if not loop.inbox.tell(loop.submit, spec, is_task=True):
-                self._calls.pop(spec.id, None)
-                raise RuntimeError("cannot schedule new futures after shutdown")
-        except BaseException:  # or a Ctrl-C: nobody gets the future, and the loop may know nothing of it
+            if not loop.inbox.tell(loop.submit, spec, is_task=True):  # closed since then
+                del self._calls[spec.id]
+                if sink is not None:
+                    sink(Finished(time.monotonic(), 0))
+                future.settle(cancelled=True)
+        except BaseException:  # a Ctrl-C: nobody gets the future, and the loop may know nothing of it
             future.cancel()
             future.settle(cancelled=True)
             raise
@@ -233,8 +228,12 @@ class Pool:
         if self._foreign():
             return
         self._shut = True
-        if self._loop is not None:
-            self._leave(self._loop, cancel_queued=cancel_queued, stop_running=stop_running)
+        loop = self._loop
+        if loop is not None:
+            self._leave(loop, cancel_queued=cancel_queued, stop_running=stop_running)
+            if not loop.begun:  # by a call that this one interrupts, or that was struck by a Ctrl-C: there is no task
+                with contextlib.suppress(RuntimeError):  # no thread to be had: what it has ends as garbage
+                    self._served()
 
     def _leave(self, loop: Loop, *, cancel_queued: bool = False, stop_running: bool = False) -> None:
         loop.inbox.closed = True
@@ -242,9 +241,9 @@ class Pool:
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until a closed pool has ended: no process, no thread, every callback run. False: ``timeout`` ran out."""
-        if self._loop is None or self._foreign() or threading.current_thread() is self._thread:
+        loop = self._loop
+        if loop is None or not loop.begun or self._foreign() or threading.current_thread() is self._thread:
             return True
-        loop = self._served()  # this may be a signal handler's call in the midst of the first submit
         deadline = None if timeout is None else time.monotonic() + timeout
         wait_for([self._ended], timeout)
         if not self._ended.done():
