@@ -224,6 +224,33 @@ def test_ctrl_c_while_a_thread_is_started_leaves_the_main_thread_open_to_the_nex
         assert first > 4
 
 
+def test_a_pool_that_gets_no_thread_leaves_none_and_works_once_there_is_one(monkeypatch):
+    def refuse(thread):
+        if thread.name == "procjob-pool":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def ours():
+        return [thread for thread in threading.enumerate() if thread.name.startswith("procjob-")]
+
+    start, before = threading.Thread.start, ours()
+    with procjob.ProcessPoolExecutor(1) as late:
+        with monkeypatch.context() as short_of_threads:
+            short_of_threads.setattr(threading.Thread, "start", refuse)
+            for submit in (lambda: late.submit(abs, -1), lambda: procjob.Backend(abs, workers=1, warmup=())):
+                with pytest.raises(RuntimeError, match="can't start"):
+                    submit()
+            with procjob.ProcessPoolExecutor(1) as executor, pytest.raises(RuntimeError, match="can't start"):
+                executor.submit(abs, -1)
+            with pytest.raises(RuntimeError, match="after shutdown"):
+                executor.submit(abs, -1)
+        assert late.submit(abs, -2).result(DEADLINE) == 2
+    deadline = time.monotonic() + DEADLINE
+    while ours() != before:  # those of the backend that nobody has got
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
 def test_only_the_main_thread_can_be_given_a_ctrl_c():
     process = script(
         """

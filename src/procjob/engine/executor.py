@@ -78,24 +78,28 @@ class ExecutorEngine(WorkerlessEngine):
         return future
 
     def _finish(self, future: _ExecutorFuture, sink: EventSink, describe: Callable[[], str] | None) -> None:
-        result: Any = None
-        exception: BaseException | None = None
-        usage: Usage | None = None
-        cancelled = future.inner.cancelled()
-        if not cancelled:
-            failure = future.inner.exception()  # the executor's own: that of the task is inside the result
-            remote = future.inner.result() if failure is None else None
-            if isinstance(remote, _Remote):
-                for event in remote.unpack_events(time.monotonic()):
-                    sink(event)
-                usage = remote.usage
-                result, exception = remote.unpack(describe)
-            else:
-                brought = f"it returned {foreign.short_repr(remote)} in place of what the call returns"
-                told = brought if failure is None else foreign.describe(failure)
-                exception = WorkerDiedError(f"the executor lost {named(describe)}: {told}")
-                exception.__cause__ = failure
-        self._settle(future, sink, usage, result, exception, cancelled=cancelled)
+        usage, result, exception, cancelled = None, None, None, True
+        try:
+            if not future.inner.cancelled():
+                usage, result, exception = self._outcome(future.inner, sink, describe)
+                cancelled = False
+        finally:  # also after a Ctrl-C, in the caller's thread: nobody gets the future, but `close` waits for it
+            self._settle(future, sink, usage, result, exception, cancelled=cancelled)
+
+    def _outcome(
+        self, inner: Future[Any], sink: EventSink, describe: Callable[[], str] | None
+    ) -> tuple[Usage | None, Any, BaseException | None]:
+        failure = inner.exception()  # the executor's own: that of the task is inside the result
+        remote = inner.result() if failure is None else None
+        if isinstance(remote, _Remote):
+            for event in remote.unpack_events(time.monotonic()):
+                sink(event)
+            return remote.usage, *remote.unpack(describe)
+        brought = f"it returned {foreign.short_repr(remote)} in place of what the call returns"
+        told = brought if failure is None else foreign.describe(failure)
+        exception = WorkerDiedError(f"the executor lost {named(describe)}: {told}")
+        exception.__cause__ = failure
+        return None, None, exception
 
     def ship(self, value: object, *, label: str) -> Any:
         """Check that ``value`` can be pickled and return it: it travels with each task."""

@@ -52,7 +52,9 @@ class WorkerlessEngine:
                 future.cancel()
         if wait:
             me = threading.get_ident()
-            while left := [ended for thread, ended in list(self._unfinished.values()) if thread != me]:
+            while left := [
+                ended for thread, ended in list(self._unfinished.values()) if thread != me and not ended.done()
+            ]:
                 wait_for(left)
         if wait or not self._unfinished:  # else the last task does this
             self._callbacks.close(wait=wait)
@@ -86,10 +88,15 @@ class WorkerlessEngine:
         try:
             sink(Finished(time.monotonic(), int(usage is not None), usage))
         finally:  # also after a Ctrl-C
-            future.settle(result, exception, cancelled=cancelled)
-        _, ended = self._unfinished.pop(future, (None, None))  # none, if a Ctrl-C has struck before it was accepted
-        if ended is not None:  # only now may `close` return
-            ended.set_result(None)
+            try:
+                future.settle(result, exception, cancelled=cancelled)
+            finally:  # only now may `close` return
+                _, ended = self._unfinished.get(
+                    future, (None, None)
+                )  # None: a Ctrl-C has struck before it was accepted
+                if ended is not None:
+                    ended.set_result(None)
+                    self._unfinished.pop(future, None)
         if self._closed and not self._unfinished:
             self._callbacks.close(wait=False)
 

@@ -66,7 +66,7 @@ class Loop:
         spawn: starts one.
 
     Attributes:
-        claim: taken by the thread that serves it.
+        claim: taken by the thread that serves it, or by who ends it unserved.
         begun: whether a thread has been started for that.
 
     Raises:
@@ -140,9 +140,15 @@ class Loop:
             error = ProcjobError(f"the pool failed internally: {exc!r}; please report this with the log")
             for call in list(self._calls.values()):
                 call.future.settle(exception=error)
+            self.close()
         else:
+            self.end()
+
+    def end(self) -> None:
+        """Let nothing more enter and release everything; what slipped in since the last worker left is settled as cancelled."""
+        try:
             self.inbox.shut()
-            self.inbox.serve(self._perform)  # what slipped in while the last worker left is settled as cancelled
+            self.inbox.serve(self._perform)
         finally:
             self.close()
 

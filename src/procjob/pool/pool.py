@@ -16,7 +16,6 @@ Invariants:
 from __future__ import annotations
 
 import atexit
-import contextlib
 import itertools
 import os
 import sys
@@ -89,8 +88,12 @@ class Pool:
         self._calls: dict[int, Call] = {}
         self._thread: threading.Thread | None = None
         if warmup is not None:
-            loop = self._served()
-            loop.inbox.tell(loop.warm_up)
+            try:
+                loop = self._served()
+                loop.inbox.tell(loop.warm_up)
+            except BaseException:  # nobody gets the pool
+                self.close(stop_running=True)
+                raise
 
     def _served(self) -> Loop:
         """Return the loop, and see to it that a thread serves it.
@@ -231,9 +234,11 @@ class Pool:
         loop = self._loop
         if loop is not None:
             self._leave(loop, cancel_queued=cancel_queued, stop_running=stop_running)
-            if not loop.begun:  # by a call that this one interrupts, or that was struck by a Ctrl-C: there is no task
-                with contextlib.suppress(RuntimeError):  # no thread to be had: what it has ends as garbage
-                    self._served()
+            # Not begun by a call that this one interrupts, that was struck by a Ctrl-C, or that got no thread: it has no task,
+            # but for one that comes after this was told.
+            if not loop.begun and loop.claim.acquire(blocking=False):
+                loop.end()
+                self._ended.set_result(None)
 
     def _leave(self, loop: Loop, *, cancel_queued: bool = False, stop_running: bool = False) -> None:
         loop.inbox.closed = True
@@ -242,7 +247,7 @@ class Pool:
     def join(self, timeout: float | None = None) -> bool:
         """Wait until a closed pool has ended: no process, no thread, every callback run. False: ``timeout`` ran out."""
         loop = self._loop
-        if loop is None or not loop.begun or self._foreign() or threading.current_thread() is self._thread:
+        if loop is None or self._foreign() or threading.current_thread() is self._thread:
             return True
         deadline = None if timeout is None else time.monotonic() + timeout
         wait_for([self._ended], timeout)

@@ -463,13 +463,13 @@ def _ignore(_: Event) -> None:
 
 def _stop_all() -> None:
     """At exit: stop what runs, and let it write how it has ended. Registered after the pools' own exit, so it comes before it."""
-    deadline = time.monotonic() + (CTRL_C_PATIENCE if ended_by_ctrl_c() else EXIT_PATIENCE)
-    # What cannot be killed may never end.
-    running = [(runner, thread) for runner, thread in list(_running.items()) if runner._engine.capabilities.can_kill]
+    now, running = time.monotonic(), list(_running.items())
     for runner, _ in running:
         runner.request_stop(0)
-    for _, thread in running:
-        thread.join(max(0.0, deadline - time.monotonic()))
+    for runner, thread in running:
+        endless = not runner._engine.capabilities.can_kill  # it may be
+        patience = CTRL_C_PATIENCE if endless or ended_by_ctrl_c() else EXIT_PATIENCE
+        thread.join(max(0.0, now + patience - time.monotonic()))
 
 
 atexit.register(_stop_all)
