@@ -188,13 +188,20 @@ class Store:
 
     # ------------------------------------------------------------ sweeps
 
-    def put_sweep(self, record: SweepRecord) -> None:
+    def put_sweep(self, record: SweepRecord, *, adopt_seed: bool = False) -> SweepRecord:
         """Keep a sweep of this process, or what has become of it.
 
+        Args:
+            record: the sweep.
+            adopt_seed: keep it with the seed of `drawn_seed`, if there is one.
+
+        Returns:
+            It as it is kept.
+
         Raises:
-            StoreError: its points cannot be pickled, or the file cannot be written.
+            StoreError: its points cannot be pickled, or the file cannot be written; nothing of it is kept.
         """
-        self._sweeps.put(record)
+        return self._sweeps.put(record, adopt_seed=adopt_seed)
 
     def end_sweep(self, record: SweepRecord, *, timeout: float | None = None) -> None:
         """Keep how a sweep has ended: its status, time, points, provenance and error; one that was deleted meanwhile is not made again.

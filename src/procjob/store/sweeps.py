@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from sqlite3 import Connection
 from typing import Any
 
 from procjob.errors import StoreError
@@ -125,18 +126,28 @@ class SweepTable:
     def drawn_seed(self, target_id: int) -> int | None:
         """Return the seed of the first sweep of a target that drew one, by the order in which they were put; None if there is none."""
         with self._database.read() as connection:
-            found = connection.execute(_DRAWN_SEED, (target_id,)).fetchone()
-        return None if found is None else int(found[0])
+            return _drawn_seed(connection, target_id)
 
-    def put(self, record: SweepRecord) -> None:
+    def put(self, record: SweepRecord, *, adopt_seed: bool = False) -> SweepRecord:
         """Keep a sweep of this process, or what has become of it.
 
+        Args:
+            record: the sweep.
+            adopt_seed: keep it with the seed of `drawn_seed`, if there is one.
+
+        Returns:
+            It as it is kept.
+
         Raises:
-            StoreError: its points cannot be kept, or the file cannot be written.
+            StoreError: its points cannot be kept, or the file cannot be written; nothing of it is kept.
         """
-        row = (*_row(record), self._processes.this())
+        row, process = dict(zip(COLUMNS, _row(record), strict=True)), self._processes.this()
         with self._database.write() as connection:
-            connection.execute(_PUT, row)
+            first = _drawn_seed(connection, record.target_id) if adopt_seed else None
+            if first is not None:
+                record, row["seed"] = replace(record, seed=first), str(first)
+            connection.execute(_PUT, (*row.values(), process))
+        return record
 
     def end(self, record: SweepRecord, *, timeout: float | None = None) -> None:
         """Keep how a sweep has ended, unless it was deleted.
@@ -180,6 +191,11 @@ class SweepTable:
                 f"UPDATE sweeps SET {', '.join(f'{name}=?' for name in names)} WHERE sweep_id = ?",
                 (*(row[name] for name in names), record.sweep_id),
             )
+
+
+def _drawn_seed(connection: Connection, target_id: int) -> int | None:
+    found = connection.execute(_DRAWN_SEED, (target_id,)).fetchone()
+    return None if found is None else int(found[0])
 
 
 def _row(record: SweepRecord) -> tuple[Any, ...]:

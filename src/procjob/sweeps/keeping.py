@@ -106,12 +106,10 @@ class StoreKeeper:
 
     def begin(self) -> int:
         """See `Keeper.begin`."""
-        self.store.put_sweep(self._record)
-        first = self.store.drawn_seed(self._record.target_id) if self._drawn else None
-        if first is not None and first != self.seed:  # another process has begun the same at the same time
-            self.seed, self.seed_is_from_store = first, True
-            self._record = replace(self._record, seed=first)
-            self.store.put_sweep(self._record)
+        self._record = self.store.put_sweep(self._record, adopt_seed=self._drawn)
+        seed = self._record.seed
+        if seed is not None and seed != self.seed:  # another process has begun the same meanwhile
+            self.seed, self.seed_is_from_store = seed, True
         return self.seed
 
     def count_done(self, points: Points) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import pickle
+import sqlite3
 import statistics
 import subprocess
 import time
@@ -166,6 +168,22 @@ def test_the_seed_that_was_drawn_first_is_found_beside_notes_of_any_kind(store):
     store.put_sweep(sweep("vqe", 0.5, seed=8, provenance={"drawn": True}))
     store.put_sweep(sweep("vqe", 3.0, seed=7, provenance={"drawn": True}, status="DONE"))
     assert store.drawn_seed(target) == 7
+
+
+def test_a_sweep_that_takes_the_seed_that_was_drawn_first_is_written_once_or_not_at_all(store):
+    target = store.target_id(ENERGY)
+    drawn = {"provenance": {"drawn": True}}
+    first = store.put_sweep(sweep("vqe", 1.0, seed=2**128 - 1, **drawn), adopt_seed=True)
+    assert first.seed == 2**128 - 1
+    with contextlib.closing(sqlite3.connect(store.path)) as connection:
+        connection.execute("CREATE TRIGGER full BEFORE UPDATE ON sweeps BEGIN SELECT raise(FAIL, 'no room'); END")
+        connection.commit()
+    kept = store.put_sweep(sweep("vqe", 2.0, seed=8, **drawn), adopt_seed=True)
+    assert (kept.seed, kept.sweep_id) == (2**128 - 1, "vqe-2.0")
+    assert store.sweep("vqe-2.0").seed == store.drawn_seed(target) == 2**128 - 1
+    with pytest.raises(StoreError, match="no room"):
+        store.put_sweep(sweep("vqe", 2.0, seed=8, status="DONE", **drawn), adopt_seed=True)
+    assert store.sweep("vqe-2.0").status == "RUNNING"
 
 
 def test_sweeps_are_listed_page_by_page_and_by_name_and_status(store):
