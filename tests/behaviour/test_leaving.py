@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -323,6 +325,30 @@ def test_a_script_that_ends_without_waiting_stops_its_jobs():
     err = assert_gone(process, workers)
     assert process.returncode == 0
     assert err == ""
+
+
+def test_a_script_does_not_wait_at_its_end_for_a_store_that_cannot_be_opened(tmp_path):
+    path = str(tmp_path / "jobs.db")
+    procjob.Store(path).close()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN IMMEDIATE")
+        process = script(
+            f"""
+            import sys, threading
+            import procjob
+
+            reached = threading.Event()
+            sys.addaudithook(lambda event, _: event == "sqlite3.connect" and reached.set())
+            threading.Thread(target=procjob.Store, args=[{path!r}], kwargs={{"timeout": 600}}, daemon=True).start()
+            print(reached.wait(20))
+            """
+        )
+        try:
+            out, err = process.communicate(timeout=DEADLINE)
+        finally:
+            process.kill()
+    assert (out, err, process.returncode) == ("True\n", "", 0)
 
 
 def test_an_executor_finishes_its_calls_at_exit_as_the_standard_one_does():

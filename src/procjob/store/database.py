@@ -45,7 +45,7 @@ _RELEASE = "RELEASE of_a_signal_handler"
 _INNER = "SAVEPOINT of_a_signal_handler", _RELEASE, ["ROLLBACK TO of_a_signal_handler", _RELEASE]
 
 _open: weakref.WeakSet[Database] = weakref.WeakSet()
-#: Seconds that interpreter exit waits for a thread that uses a database: another process may have the file locked.
+#: Seconds that interpreter exit waits for a thread that opens or uses a database: another process may have the file locked.
 EXIT_PATIENCE = 1.0
 
 #: Held while a file is opened, so that the descriptor which makes it is closed before anybody here has locks on it, and
@@ -191,7 +191,7 @@ class Database:
             self.path, timeout=wait, isolation_level=None, check_same_thread=False, factory=_Connection
         )
         try:
-            connection.execute("PRAGMA synchronous=NORMAL")
+            self._patiently(lambda: connection.execute("PRAGMA synchronous=NORMAL"))  # it reads the file
             connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
             if self._patiently(lambda: self._check_ours(connection)) < len(self._migrations):
                 self._migrate(connection)
@@ -353,8 +353,10 @@ def _at_exit() -> None:
     """Close what is open, so that one file without journals is left; what is still to come opens and closes it."""
     global _exiting  # noqa: PLW0603  (there is one interpreter, and it exits once)
     _exiting = True
-    with _opening:
-        databases = list(_open)
+    held = _opening.acquire(timeout=EXIT_PATIENCE)  # else somebody opens one: meanwhile no other is added
+    databases = list(_open)
+    if held:
+        _opening.release()
     for database in databases:
         if database._lock.acquire(timeout=EXIT_PATIENCE):
             database.disconnect()

@@ -202,6 +202,21 @@ def test_a_store_that_is_locked_for_a_while_is_waited_for(tmp_path):
         release.join()
 
 
+def test_a_store_that_another_process_has_for_itself_for_a_while_is_opened_then(tmp_path):
+    path = tmp_path / "some.db"
+    target = filled(path)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")  # as who ends its journal has it, or recovers one
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match=r"locked by another process, for longer than 0\.3 s"):
+            Store(path, timeout=0.3)
+        release = threading.Timer(0.6, other.close)
+        release.start()
+        with Store(path, timeout=DEADLINE) as store:
+            assert store.count_points(target) == {"DONE": 10}
+        release.join()
+
+
 def test_ctrl_c_ends_the_wait_for_a_locked_store(tmp_path):
     path = tmp_path / "some.db"
     target = filled(path)
