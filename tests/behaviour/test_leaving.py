@@ -17,7 +17,8 @@ import psutil
 import pytest
 
 import procjob
-from procjob.pool import threads
+from procjob.pool import pool, threads
+from procjob.pool.pool import Pool
 
 #: Seconds within which a script has to be gone. The figure of the project is 2; here the machine may be busy.
 PROMPT = 5.0
@@ -251,6 +252,80 @@ def test_a_pool_that_gets_no_thread_leaves_none_and_works_once_there_is_one(monk
     while ours() != before:  # those of the backend that nobody has got
         assert time.monotonic() < deadline
         time.sleep(0.001)
+
+
+@pytest.fixture
+def without_pool_threads(monkeypatch):
+    """No thread can be started for a pool."""
+
+    def refuse(thread):
+        if thread.name == "procjob-pool":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+
+@pytest.mark.usefixtures("no_garbage", "without_pool_threads")
+@pytest.mark.parametrize("event", ["call", "c_return", "return"])
+@pytest.mark.parametrize("by", ["a Ctrl-C", "a signal handler that closes it, too"])
+def test_the_close_of_a_pool_without_a_thread_may_be_interrupted(by, event):
+    def strike(frame, what, _):
+        # Where Python ignores it; and `threading` has locks of its own, for which a join within a join would wait.
+        spared = frame.f_code.co_name == "__del__" or frame.f_code.co_filename == threading.__file__
+        if what == event and not spared and next(places) == number:
+            sys.setprofile(None)
+            if by == "a Ctrl-C":
+                raise KeyboardInterrupt
+            executor.shutdown()
+
+    for number in itertools.count(1):  # 0 is `shutdown` itself
+        places, executor = itertools.count(), procjob.ProcessPoolExecutor(1)
+        with pytest.raises(RuntimeError, match="can't start"):
+            executor.submit(abs, -1)
+        with contextlib.suppress(KeyboardInterrupt):
+            sys.setprofile(strike)
+            try:
+                executor.shutdown()
+            finally:
+                sys.setprofile(None)
+        again = threading.Thread(target=executor.shutdown, daemon=True)
+        again.start()
+        again.join(PROMPT)
+        assert not again.is_alive(), number
+        if next(places) <= number:
+            break
+    assert number > 10
+
+
+@pytest.mark.usefixtures("without_pool_threads")
+def test_a_close_that_comes_while_the_first_submit_gets_no_thread_is_done_by_that(monkeypatch):
+    closing, submitting, executor = threading.Event(), threading.Event(), procjob.ProcessPoolExecutor(1)
+    made, closed = Pool._made, Pool.close
+
+    def after_a_close(pool):
+        closer.start()
+        assert closing.wait(DEADLINE)
+        return made(pool)
+
+    def close(pool, **how):  # finds no loop; and who waits for its end then does
+        closed(pool, **how)
+        closing.set()
+        submitting.wait(DEADLINE)
+
+    def refuse(*_):
+        submitting.set()
+        raise RuntimeError("can't start new thread")
+
+    closer = threading.Thread(target=executor.shutdown, daemon=True)
+    monkeypatch.setattr(Pool, "_made", after_a_close)
+    monkeypatch.setattr(pool, "start_thread", refuse)
+    monkeypatch.setattr(Pool, "close", close)
+    with pytest.raises(RuntimeError, match="can't start"):
+        executor.submit(abs, -1)
+    closer.join(PROMPT)
+    assert not closer.is_alive()
 
 
 def test_only_the_main_thread_can_be_given_a_ctrl_c():

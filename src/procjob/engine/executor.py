@@ -21,7 +21,6 @@ from procjob.pool.futures import TaskFuture
 from procjob.pool.pickling import add_note, dumps, dumps_call, loads, pack_exception, unpack_exception
 from procjob.pool.relay import named
 from procjob.pool.verdicts import origin
-from procjob.pool.watching import Once
 
 logger = logging.getLogger("procjob")
 
@@ -67,7 +66,10 @@ class ExecutorEngine(WorkerlessEngine):
         accepted = time.monotonic()  # before it can begin
         inner = self._executor.submit(_execute, pickled)
         future = _ExecutorFuture(inner, self._callbacks)
-        finish = Once(lambda _: self._finish(future, sink, task.describe))
+
+        def finish(_: object) -> None:
+            self._finish(future, sink, task.describe)
+
         try:
             self._accept(future, sink, accepted)
             inner.add_done_callback(finish)
@@ -78,6 +80,8 @@ class ExecutorEngine(WorkerlessEngine):
         return future
 
     def _finish(self, future: _ExecutorFuture, sink: EventSink, describe: Callable[[], str] | None) -> None:
+        if future not in self._unfinished:
+            return
         usage, result, exception, cancelled = None, None, None, True
         try:
             if not future.inner.cancelled():

@@ -84,18 +84,17 @@ class WorkerlessEngine:
         *,
         cancelled: bool,
     ) -> None:
-        """End a task; ``usage`` is None if it has not been executed."""
+        """End a task; ``usage`` is None if it has not been executed. May be called again, if a Ctrl-C has struck."""
         try:
             sink(Finished(time.monotonic(), int(usage is not None), usage))
         finally:  # also after a Ctrl-C
             try:
                 future.settle(result, exception, cancelled=cancelled)
             finally:  # only now may `close` return
-                _, ended = self._unfinished.get(
-                    future, (None, None)
-                )  # None: a Ctrl-C has struck before it was accepted
-                if ended is not None:
-                    ended.set_result(None)
+                _, ended = self._unfinished.get(future, (None, None))
+                if ended is not None:  # else a Ctrl-C has struck before it was accepted
+                    if not ended.done():
+                        ended.set_result(None)
                     self._unfinished.pop(future, None)
         if self._closed and not self._unfinished:
             self._callbacks.close(wait=False)

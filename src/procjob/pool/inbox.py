@@ -89,7 +89,10 @@ class Inbox:
     def serve(self, perform: Callable[[list[Action]], None]) -> None:
         """Run the commands that are there, and have each one's actions performed."""
         for _ in range(len(self._commands)):
-            command, args = self._commands.popleft()
+            try:
+                command, args = self._commands.popleft()
+            except IndexError:  # taken by another call of `Loop.end`
+                return
             perform(command(*args))
 
     def on_wake(self, _: int) -> list[Action]:

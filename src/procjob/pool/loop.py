@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from socket import gethostname
-from threading import Lock
 from typing import Any
 
 from procjob.errors import ProcjobError, RemoteError
@@ -66,7 +65,6 @@ class Loop:
         spawn: starts one.
 
     Attributes:
-        claim: taken by the thread that serves it, or by who ends it unserved.
         begun: whether a thread has been started for that.
 
     Raises:
@@ -80,7 +78,7 @@ class Loop:
         self._host = gethostname()
         self._scheduler = Scheduler(workers)
         self._live: dict[int, LiveWorker] = {}
-        self.claim, self.begun = Lock(), False
+        self.begun = False
         with contextlib.ExitStack() as undo:
             self._selector = undo.enter_context(selectors.DefaultSelector())
             self.inbox = undo.enter_context(contextlib.closing(Inbox(self._selector)))
@@ -90,11 +88,12 @@ class Loop:
             self._output = OutputRelay(self._selector, self.inbox, self.relays, partial(self._hear, arrived=True))
             with contextlib.suppress(OSError):  # the first worker tries again, and its failure is told
                 start_trackers()  # here, where a Ctrl-C may come
-            self._resources = undo.pop_all()
+            undo.pop_all()  # all is there: nothing is undone
 
     def close(self) -> None:
-        """Release the descriptors, and let the dispatchers end."""
-        self._resources.close()
+        """Release the descriptors, and let the dispatchers end. May be called again, also in the midst of it."""
+        for resource in (self.relays, self.callbacks, self.inbox, self._selector):
+            resource.close()
 
     # ------------------------------------------------------------ any thread
 
@@ -145,7 +144,10 @@ class Loop:
             self.end()
 
     def end(self) -> None:
-        """Let nothing more enter and release everything; what slipped in since the last worker left is settled as cancelled."""
+        """Let nothing more enter and release everything; what slipped in since the last worker left is settled as cancelled.
+
+        May be called again, also in the midst of it.
+        """
         try:
             self.inbox.shut()
             self.inbox.serve(self._perform)

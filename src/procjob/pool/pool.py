@@ -16,6 +16,7 @@ Invariants:
 from __future__ import annotations
 
 import atexit
+import contextlib
 import itertools
 import os
 import sys
@@ -23,7 +24,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from functools import partial
 from typing import Any
 
@@ -60,6 +61,8 @@ class Pool:
     """
 
     _loop: Loop | None = None
+    #: The thread that serves the loop: the first that comes to do so, unless somebody has ended the pool without one before.
+    _server: threading.Thread | None = None
 
     def __init__(
         self,
@@ -86,7 +89,6 @@ class Pool:
         # No Event: struck by a Ctrl-C as somebody waits for it, its lock may stay taken.
         self._ended: SteadyFuture[None] = SteadyFuture()
         self._calls: dict[int, Call] = {}
-        self._thread: threading.Thread | None = None
         if warmup is not None:
             try:
                 loop = self._served()
@@ -99,7 +101,8 @@ class Pool:
         """Return the loop, and see to it that a thread serves it.
 
         Threads that come here at once, or a signal handler in the midst of it, may make a loop each, and start a thread
-        each: the first loop stays, and the first thread serves it. Where none can be started, the next call tries again.
+        each: the first loop stays, and the first thread serves it. Where none can be started, the next call tries again; unless
+        the pool was closed meanwhile, by somebody who found no loop to end.
         """
         loop = self._loop
         if loop is None:
@@ -107,12 +110,17 @@ class Pool:
             loop = self.__dict__.setdefault("_loop", made)  # in one step
             if loop is not made:
                 made.close()
-        if not loop.begun:
-            if self._shut:  # by whoever found no loop to tell
-                self._leave(loop)
-            start_thread("procjob-pool", self._run, loop)
-            _pools.add(self)
-            loop.begun = True
+        try:
+            if not loop.begun:
+                if self._shut:
+                    self._leave(loop)
+                start_thread("procjob-pool", self._run, loop)
+                _pools.add(self)
+                loop.begun = True
+        except BaseException:
+            if self._shut:
+                self.close()
+            raise
         return loop
 
     def _made(self) -> Loop:
@@ -127,14 +135,14 @@ class Pool:
 
     def _run(self, loop: Loop) -> None:
         """The pool thread; it keeps the pool from being garbage before it has ended."""
-        if not loop.claim.acquire(blocking=False):
+        me = threading.current_thread()
+        if self.__dict__.setdefault("_server", me) is not me:  # in one step
             return
-        self._thread = threading.current_thread()
         try:
             loop.run()
         finally:
             _pools.discard(self)
-            self._ended.set_result(None)
+            self._has_ended()
 
     def submit(
         self,
@@ -235,10 +243,14 @@ class Pool:
         if loop is not None:
             self._leave(loop, cancel_queued=cancel_queued, stop_running=stop_running)
             # Not begun by a call that this one interrupts, that was struck by a Ctrl-C, or that got no thread: it has no task,
-            # but for one that comes after this was told.
-            if not loop.begun and loop.claim.acquire(blocking=False):
+            # but for one that comes after this was told. This, too, may be struck, or interrupted by another close.
+            if not loop.begun and self.__dict__.setdefault("_server", None) is None and not self._ended.done():
                 loop.end()
-                self._ended.set_result(None)
+                self._has_ended()
+
+    def _has_ended(self) -> None:
+        with contextlib.suppress(InvalidStateError):  # somebody else has said so
+            self._ended.set_result(None)
 
     def _leave(self, loop: Loop, *, cancel_queued: bool = False, stop_running: bool = False) -> None:
         loop.inbox.closed = True
@@ -247,14 +259,14 @@ class Pool:
     def join(self, timeout: float | None = None) -> bool:
         """Wait until a closed pool has ended: no process, no thread, every callback run. False: ``timeout`` ran out."""
         loop = self._loop
-        if loop is None or self._foreign() or threading.current_thread() is self._thread:
+        if loop is None or self._foreign() or threading.current_thread() is self._server:
             return True
         deadline = None if timeout is None else time.monotonic() + timeout
         wait_for([self._ended], timeout)
         if not self._ended.done():
             return False
-        if self._thread is not None:
-            self._thread.join()
+        if self._server is not None:
+            self._server.join()
         for dispatcher in (loop.relays, loop.callbacks):
             dispatcher.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
         return True

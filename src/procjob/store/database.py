@@ -45,7 +45,7 @@ _RELEASE = "RELEASE of_a_signal_handler"
 _INNER = "SAVEPOINT of_a_signal_handler", _RELEASE, ["ROLLBACK TO of_a_signal_handler", _RELEASE]
 
 _open: weakref.WeakSet[Database] = weakref.WeakSet()
-#: Seconds that interpreter exit waits for a thread that opens or uses a database: another process may have the file locked.
+#: Seconds that interpreter exit waits for threads that use a database: another process may have the file locked.
 EXIT_PATIENCE = 1.0
 
 #: Held while a file is opened, so that the descriptor which makes it is closed before anybody here has locks on it, and
@@ -83,14 +83,22 @@ class Database:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
-        with _opening, self._lock, self._explained():
-            _open.add(self)
-            made = self._make_file()
-            try:
+        made = False
+
+        def attempt() -> None:
+            nonlocal made
+            with _opening, self._lock:  # not while it waits: a fork, or who opens another file, would wait for that
+                _open.add(self)
+                made = self._make_file() or made
                 self._connect()
+
+        with self._explained():
+            try:
+                self._patiently(attempt)
             except BaseException:
                 if made:
-                    self._remove_if_empty()
+                    with _opening:
+                        self._remove_if_empty()
                 raise
 
     def __del__(self) -> None:
@@ -101,7 +109,7 @@ class Database:
         """Give the connection to this thread for reading."""
         with self._lock, self._explained():
             try:
-                yield self._connected()
+                yield self._patiently(self._connected)
             finally:
                 if _exiting:
                     self.disconnect()
@@ -171,6 +179,11 @@ class Database:
                 self.path.unlink()
 
     def _connect(self) -> sqlite3.Connection:
+        """Open the file, and make it a store if it is empty.
+
+        Raises:
+            sqlite3.OperationalError: another process has it locked; nothing has changed, and it may be tried again.
+        """
         self._check_kind()
         identity = _identity(self.path)
         has_journal = self._has_journal()  # before the look: another process may be making the store
@@ -191,12 +204,12 @@ class Database:
             self.path, timeout=wait, isolation_level=None, check_same_thread=False, factory=_Connection
         )
         try:
-            self._patiently(lambda: connection.execute("PRAGMA synchronous=NORMAL"))  # it reads the file
+            connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-            if self._patiently(lambda: self._check_ours(connection)) < len(self._migrations):
+            if self._check_ours(connection) < len(self._migrations):
                 self._migrate(connection)
             # Only now, with the mark in the file itself; from then on readers and a writer do not wait for each other.
-            self._patiently(lambda: _pragma(connection, "journal_mode=WAL"))
+            _pragma(connection, "journal_mode=WAL")
         except BaseException:
             connection.close()
             raise
@@ -246,7 +259,7 @@ class Database:
     def _migrate(self, connection: sqlite3.Connection) -> None:
         """Take the file to the newest version of the schema, all the way or not at all."""
         try:
-            self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+            connection.execute("BEGIN IMMEDIATE")
             for step in self._migrations[self._check_ours(connection) :]:  # another process may have been quicker
                 for statement in step:
                     connection.execute(statement)
@@ -262,13 +275,12 @@ class Database:
         """Repeat a call that finds the file locked, for as long as the user allows."""
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         while True:
-            began = time.monotonic()
             try:
                 return call()
             except sqlite3.OperationalError as exc:
                 if not _name(exc).startswith("SQLITE_BUSY") or time.monotonic() >= deadline:
                     raise
-                time.sleep(0.0 if time.monotonic() - began > _NAP / 2 else 0.005)  # SQLite does not always wait
+                time.sleep(0.005)  # SQLite does not always wait; and who waits for a lock that is free now gets it
 
     def _uri(self, options: str) -> str:
         return f"file:{quote(os.fsencode(self.path))}?{options}"
@@ -335,7 +347,10 @@ _forking: list[Database] = []
 
 
 def _before_fork() -> None:
-    """Close every connection while nobody uses it: SQLite's locks belong to one process."""
+    """Close every connection while nobody uses it: SQLite's locks belong to one process.
+
+    Python ignores a Ctrl-C that strikes here, and forks: `_after_fork` has to do with locks that were not taken, too.
+    """
     _opening.acquire()
     _forking.extend(_open)
     for database in _forking:
@@ -344,21 +359,22 @@ def _before_fork() -> None:
 
 
 def _after_fork() -> None:
-    while _forking:
-        _forking.pop()._lock.release()
-    _opening.release()
+    locks = [*(database._lock for database in reversed(_forking)), _opening]
+    _forking.clear()
+    for lock in locks:
+        with contextlib.suppress(RuntimeError):  # it was not taken
+            lock.release()
 
 
 def _at_exit() -> None:
     """Close what is open, so that one file without journals is left; what is still to come opens and closes it."""
     global _exiting  # noqa: PLW0603  (there is one interpreter, and it exits once)
     _exiting = True
-    held = _opening.acquire(timeout=EXIT_PATIENCE)  # else somebody opens one: meanwhile no other is added
-    databases = list(_open)
-    if held:
-        _opening.release()
+    deadline = time.monotonic() + EXIT_PATIENCE
+    with _opening:
+        databases = list(_open)
     for database in databases:
-        if database._lock.acquire(timeout=EXIT_PATIENCE):
+        if database._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             database.disconnect()
             database._lock.release()
 

@@ -141,12 +141,14 @@ class SweepTable:
         Raises:
             StoreError: its points cannot be kept, or the file cannot be written; nothing of it is kept.
         """
-        row, process = dict(zip(COLUMNS, _row(record), strict=True)), self._processes.this()
+        row = (*_row(record), self._processes.this())
         with self._database.write() as connection:
+            connection.execute(_PUT, row)
+            # After that: a signal handler that begins the same in the midst of this finds the seed of this one, or is found.
             first = _drawn_seed(connection, record.target_id) if adopt_seed else None
-            if first is not None:
-                record, row["seed"] = replace(record, seed=first), str(first)
-            connection.execute(_PUT, (*row.values(), process))
+            if first not in (None, record.seed):
+                connection.execute("UPDATE sweeps SET seed=? WHERE sweep_id=?", (str(first), record.sweep_id))
+                record = replace(record, seed=first)
         return record
 
     def end(self, record: SweepRecord, *, timeout: float | None = None) -> None:

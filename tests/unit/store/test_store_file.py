@@ -217,6 +217,38 @@ def test_a_store_that_another_process_has_for_itself_for_a_while_is_opened_then(
         release.join()
 
 
+def test_who_waits_to_open_a_store_holds_up_no_other_and_no_fork(tmp_path):
+    path = tmp_path / "some.db"
+    filled(path)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN IMMEDIATE")
+        opening = threading.Thread(target=lambda: Store(path, timeout=DEADLINE).close())
+        opening.start()
+        for number in range(10):
+            Store(tmp_path / f"{number}.db").close()
+            assert in_child(lambda: None) == 0
+        assert opening.is_alive()
+        other.close()
+        opening.join(DEADLINE)
+        assert not opening.is_alive()
+
+
+def test_a_store_is_made_once_nobody_reads_the_empty_file_any_more(tmp_path):
+    path = tmp_path / "some.db"
+    path.touch()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM sqlite_master").fetchall()
+        with pytest.raises(StoreError, match=r"locked by another process, for longer than 0\.3 s"):
+            Store(path, timeout=0.3)
+        release = threading.Timer(0.6, other.execute, ["ROLLBACK"])
+        release.start()
+        filled(path)
+        release.join()
+    assert path.stat().st_size
+
+
 def test_ctrl_c_ends_the_wait_for_a_locked_store(tmp_path):
     path = tmp_path / "some.db"
     target = filled(path)

@@ -16,7 +16,7 @@ import pytest
 
 import procjob
 from procjob.errors import StoreError
-from procjob.store import PointRecord, Store, SweepRecord, Target
+from procjob.store import PointRecord, Store, SweepRecord, Target, sweeps
 
 ENERGY = Target("energy", "ab12", {"code": "c0de", "closure": "f00d"})
 
@@ -170,7 +170,7 @@ def test_the_seed_that_was_drawn_first_is_found_beside_notes_of_any_kind(store):
     assert store.drawn_seed(target) == 7
 
 
-def test_a_sweep_that_takes_the_seed_that_was_drawn_first_is_written_once_or_not_at_all(store):
+def test_a_sweep_takes_the_seed_that_was_drawn_first_or_is_not_there_at_all(store):
     target = store.target_id(ENERGY)
     drawn = {"provenance": {"drawn": True}}
     first = store.put_sweep(sweep("vqe", 1.0, seed=2**128 - 1, **drawn), adopt_seed=True)
@@ -178,12 +178,32 @@ def test_a_sweep_that_takes_the_seed_that_was_drawn_first_is_written_once_or_not
     with contextlib.closing(sqlite3.connect(store.path)) as connection:
         connection.execute("CREATE TRIGGER full BEFORE UPDATE ON sweeps BEGIN SELECT raise(FAIL, 'no room'); END")
         connection.commit()
+        with pytest.raises(StoreError, match="no room"):
+            store.put_sweep(sweep("vqe", 2.0, seed=8, **drawn), adopt_seed=True)
+        assert [found.sweep_id for found in store.sweeps()] == ["vqe-1.0"]
+        connection.execute("DROP TRIGGER full")
+        connection.commit()
     kept = store.put_sweep(sweep("vqe", 2.0, seed=8, **drawn), adopt_seed=True)
     assert (kept.seed, kept.sweep_id) == (2**128 - 1, "vqe-2.0")
     assert store.sweep("vqe-2.0").seed == store.drawn_seed(target) == 2**128 - 1
-    with pytest.raises(StoreError, match="no room"):
-        store.put_sweep(sweep("vqe", 2.0, seed=8, status="DONE", **drawn), adopt_seed=True)
-    assert store.sweep("vqe-2.0").status == "RUNNING"
+
+
+def test_of_two_sweeps_one_of_which_a_signal_handler_begins_in_the_midst_of_the_other_both_have_the_seed_of_one(
+    store, monkeypatch
+):
+    store.target_id(ENERGY)
+    drawn = {"provenance": {"drawn": True}}
+    kept = []
+
+    def look(*args):
+        monkeypatch.undo()
+        kept.append(store.put_sweep(sweep("vqe", 2.0, seed=8, **drawn), adopt_seed=True))
+        return sweeps._drawn_seed(*args)
+
+    monkeypatch.setattr(sweeps, "_drawn_seed", look)
+    kept.append(store.put_sweep(sweep("vqe", 1.0, seed=7, **drawn), adopt_seed=True))
+    assert [record.seed for record in kept] == [7, 7]
+    assert [store.sweep(record.sweep_id).seed for record in kept] == [7, 7]
 
 
 def test_sweeps_are_listed_page_by_page_and_by_name_and_status(store):
