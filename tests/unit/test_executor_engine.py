@@ -10,6 +10,7 @@ import pytest
 from procjob import WorkerDiedError
 from procjob.engine import Task
 from procjob.engine.executor import ExecutorEngine
+from procjob.events import Accepted, Finished, Started
 
 DEADLINE = 10.0
 
@@ -62,3 +63,36 @@ def test_a_task_of_which_an_executor_brings_back_something_else_is_lost(brought,
     with pytest.raises(WorkerDiedError, match=message):
         future.result(DEADLINE)
     engine.close()
+
+
+def test_a_task_ends_once_however_often_its_executor_calls_back():
+    """As two callbacks do, where a Ctrl-C has struck as the first was added."""
+
+    class Twice(ThreadPoolExecutor):
+        def submit(self, fn, /, *args, **kwargs):
+            future = super().submit(fn, *args, **kwargs)
+            add = future.add_done_callback
+            future.add_done_callback = lambda fn: add(lambda _: in_threads(fn, future))
+            return future
+
+    def in_threads(fn, future):
+        barrier = threading.Barrier(2)
+        ends.extend(threading.Thread(target=lambda: (barrier.wait(DEADLINE), fn(future))) for _ in range(2))
+        for end in ends:
+            end.start()
+
+    def sink(event):
+        events.append(type(event))
+        if type(event) is Started:
+            for end in ends:
+                if end is not threading.current_thread():
+                    end.join(0.5)  # it has nothing to do
+
+    ends, events = [], []
+    with Twice(1) as executor:
+        engine = ExecutorEngine(executor)
+        assert engine.submit(Task(abs, (-1,)), sink).result(DEADLINE) == 1
+        engine.close()
+    for end in ends:
+        end.join()
+    assert events == [Accepted, Started, Finished]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from socket import gethostname
+from threading import get_ident
 from typing import Any
 
 from procjob.engine.protocol import Capabilities, Task
@@ -80,7 +81,8 @@ class ExecutorEngine(WorkerlessEngine):
         return future
 
     def _finish(self, future: _ExecutorFuture, sink: EventSink, describe: Callable[[], str] | None) -> None:
-        if future not in self._unfinished:
+        # Once; but the thread that a Ctrl-C has struck, again.
+        if future not in self._unfinished or future.__dict__.setdefault("_finisher", get_ident()) != get_ident():
             return
         usage, result, exception, cancelled = None, None, None, True
         try:

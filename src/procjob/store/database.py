@@ -95,8 +95,8 @@ class Database:
         with self._explained():
             try:
                 self._patiently(attempt)
-            except BaseException:
-                if made:
+            except Exception as exc:
+                if made and not _is_busy(exc):  # else another process may be making it a store
                     with _opening:
                         self._remove_if_empty()
                 raise
@@ -199,9 +199,8 @@ class Database:
                     else f"the store {self.path} was deleted or moved; put it back, or delete {self.path}-wal, which has "
                     "the last of what was in it"
                 )
-        wait = min(self.timeout, _NAP)
         connection = sqlite3.connect(
-            self.path, timeout=wait, isolation_level=None, check_same_thread=False, factory=_Connection
+            self.path, timeout=0.0, isolation_level=None, check_same_thread=False, factory=_Connection
         )
         try:
             connection.execute("PRAGMA synchronous=NORMAL")
@@ -210,6 +209,7 @@ class Database:
                 self._migrate(connection)
             # Only now, with the mark in the file itself; from then on readers and a writer do not wait for each other.
             _pragma(connection, "journal_mode=WAL")
+            connection.execute(f"PRAGMA busy_timeout={round(1000 * min(self.timeout, _NAP))}")
         except BaseException:
             connection.close()
             raise
@@ -240,6 +240,8 @@ class Database:
         owner = _pragma(connection, "application_id")
         if owner == 0 and version == 0:
             tables = connection.execute("SELECT name FROM sqlite_master LIMIT 1").fetchone()
+            if tables is not None and _pragma(connection, "application_id"):  # another process has just made it a store
+                return self._check_ours(connection)
             if tables is not None:
                 raise StoreError(
                     f"the store {self.path} is a SQLite file of something else: it has {tables[0]!r} and no mark of "
@@ -278,9 +280,9 @@ class Database:
             try:
                 return call()
             except sqlite3.OperationalError as exc:
-                if not _name(exc).startswith("SQLITE_BUSY") or time.monotonic() >= deadline:
+                if not _is_busy(exc) or time.monotonic() >= deadline:
                     raise
-                time.sleep(0.005)  # SQLite does not always wait; and who waits for a lock that is free now gets it
+                time.sleep(0.01)  # SQLite does not always wait; and who waits for a lock that is free now gets it
 
     def _uri(self, options: str) -> str:
         return f"file:{quote(os.fsencode(self.path))}?{options}"
@@ -328,6 +330,10 @@ def _name(exc: sqlite3.Error) -> str:
     return getattr(exc, "sqlite_errorname", None) or type(exc).__name__
 
 
+def _is_busy(exc: Exception) -> bool:
+    return isinstance(exc, sqlite3.OperationalError) and _name(exc).startswith("SQLITE_BUSY")
+
+
 def _pragma(connection: sqlite3.Connection, text: str) -> int:
     row: tuple[int] = connection.execute(f"PRAGMA {text}").fetchone()
     return row[0]
@@ -347,23 +353,28 @@ _forking: list[Database] = []
 
 
 def _before_fork() -> None:
-    """Close every connection while nobody uses it: SQLite's locks belong to one process.
-
-    Python ignores a Ctrl-C that strikes here, and forks: `_after_fork` has to do with locks that were not taken, too.
-    """
-    _opening.acquire()
+    """Close every connection while nobody uses it: SQLite's locks belong to one process."""
+    _take(_opening)
     _forking.extend(_open)
     for database in _forking:
-        database._lock.acquire()
+        _take(database._lock)
         database.disconnect()
 
 
+def _take(lock: Any) -> None:
+    """Take a lock, whatever strikes: of what a hook raises Python says that it is ignored, and forks."""
+    taken = False
+    while not taken:
+        try:
+            taken = lock.acquire()
+        except KeyboardInterrupt:
+            taken = lock._is_owned()  # if it has struck just after
+
+
 def _after_fork() -> None:
-    locks = [*(database._lock for database in reversed(_forking)), _opening]
-    _forking.clear()
-    for lock in locks:
-        with contextlib.suppress(RuntimeError):  # it was not taken
-            lock.release()
+    while _forking:
+        _forking.pop()._lock.release()
+    _opening.release()
 
 
 def _at_exit() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import resource
 import signal
@@ -19,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from procjob.errors import StoreError
-from procjob.store import PointRecord, Store, Target
+from procjob.store import PointRecord, Store, Target, database
 from procjob.store.database import Database
 from procjob.store.schema import APPLICATION_ID, MIGRATIONS
 
@@ -249,6 +250,73 @@ def test_a_store_is_made_once_nobody_reads_the_empty_file_any_more(tmp_path):
     assert path.stat().st_size
 
 
+def test_a_file_that_another_process_makes_a_store_is_there_whoever_made_it_and_waits_in_vain(tmp_path, monkeypatch):
+    path = tmp_path / "some.db"
+
+    def make_file(database):
+        made = make(database)
+        if made:
+            others.append(sqlite3.connect(path, isolation_level=None))
+            others[0].execute("BEGIN IMMEDIATE")
+            others[0].execute("CREATE TABLE some (value)")
+        return made
+
+    others, make = [], Database._make_file
+    monkeypatch.setattr(Database, "_make_file", make_file)
+    with pytest.raises(StoreError, match="locked by another process"):
+        Store(path, timeout=0.1)
+    (other,) = others
+    other.execute("COMMIT")
+    other.close()
+    assert path.stat().st_size
+
+
+def test_a_store_that_another_process_makes_while_it_is_looked_at_is_opened(tmp_path, monkeypatch):
+    def looked_up(connection, text):
+        found = look(connection, text)
+        if text == "application_id" and next(looks) == 1:  # 0 is the look without locks
+            monkeypatch.undo()
+            script = f"import procjob; procjob.Store({str(path)!r}).close()"
+            subprocess.run([sys.executable, "-c", script], check=True)
+        return found
+
+    path, looks, look = tmp_path / "some.db", itertools.count(), database._pragma
+    path.touch()
+    monkeypatch.setattr(database, "_pragma", looked_up)
+    with Store(path) as store:
+        assert store.targets() == []
+    assert next(looks) == 2
+
+
+def test_a_ctrl_c_does_not_keep_a_fork_from_waiting_for_a_store():
+    lock, release = threading.RLock(), threading.Event()
+
+    def hold():
+        with lock:
+            held.set()
+            release.wait(DEADLINE)
+
+    def answer(*_):
+        release.set()
+        raise KeyboardInterrupt
+
+    held, holder = threading.Event(), threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(DEADLINE)
+    before = signal.signal(signal.SIGINT, answer)
+    try:
+        strike = threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT])
+        strike.start()
+        database._take(lock)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    holder.join()
+    strike.join()
+    lock.release()
+    with pytest.raises(RuntimeError):
+        lock.release()
+
+
 def test_ctrl_c_ends_the_wait_for_a_locked_store(tmp_path):
     path = tmp_path / "some.db"
     target = filled(path)
@@ -434,7 +502,7 @@ def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path):
 
 MAKE_AND_WRITE = """
     import sys
-    from procjob.store import PointRecord, Store, Target
+    from procjob.store import PointRecord, Store, Target, database
     worker = int(sys.argv[2])
     sys.stdin.readline()
     store = Store(sys.argv[1], timeout=60)
@@ -571,7 +639,7 @@ def test_a_signal_handler_that_closes_a_store_in_the_midst_of_a_write_and_exits_
 
 ENDLESS = """
     import itertools, sys
-    from procjob.store import PointRecord, Store, Target
+    from procjob.store import PointRecord, Store, Target, database
     store = Store(sys.argv[1])
     target = store.target_id(Target("energy", "ab12", {}))
     for batch in itertools.count():
@@ -671,7 +739,7 @@ ENDS = {
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 def test_a_script_that_ends_leaves_one_file_with_everything(tmp_path, end):
     text = f"""
-    from procjob.store import PointRecord, Store, Target
+    from procjob.store import PointRecord, Store, Target, database
     store = Store("some.db")
     store.put_points(store.target_id(Target("energy", "ab12", {{}})), [PointRecord(bytes(16), {{}}, "DONE", 1, None, 0, 1, 0)])
     {end}
