@@ -4,6 +4,7 @@ import itertools
 import signal
 import sys
 import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -129,11 +130,27 @@ def test_it_may_close_the_backend_while_a_job_is_submitted(first):
     assert {job.status().name for job in jobs} <= {"CANCELLED", "DONE"}
 
 
-def test_it_may_wait_for_a_task_of_an_executor_while_another_is_awaited():
+def until_there(path):
+    while not Path(path).exists():
+        time.sleep(0.001)
+
+
+def test_it_may_wait_for_a_task_of_an_executor_while_another_is_awaited(tmp_path):
+    releases = (tmp_path / str(number) for number in itertools.count())
     with procjob.ProcessPoolExecutor(2) as executor:
 
         def make():
-            return executor.submit(absolute, -1).result
+            release = next(releases)
+            future = executor.submit(until_there, str(release))
+
+            def let_it_end():
+                deadline = time.monotonic() + DEADLINE
+                while not future._waiters and time.monotonic() < deadline:  # no event tells that it is awaited
+                    time.sleep(0.001)
+                release.touch()
+
+            threading.Thread(target=let_it_end).start()
+            return future.result
 
         assert everywhere(make, lambda: executor.submit(absolute, -2).result(DEADLINE)) > 10
 
